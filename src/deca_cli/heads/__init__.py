@@ -1,0 +1,1 @@
+"""Head models of the FLAME form: assets, skinning, landmarks, camera, albedo. Knows no images."""

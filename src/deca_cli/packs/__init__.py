@@ -1,0 +1,1 @@
+"""Model packs: manifest, load, save, and the bundled open pack."""

@@ -1,0 +1,1 @@
+"""Photos in: read files, find faces, cut crops."""

@@ -1,0 +1,1 @@
+"""Rasterisation and the passes built on it. Knows no networks."""

@@ -1,0 +1,1 @@
+"""The open head and synthetic faces, built from CC0 data."""
