@@ -1,0 +1,219 @@
+"""Cut the square that the networks look at out of a photo (specification, section 2)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+
+from deca_cli.errors import InputError
+from deca_cli.photo.read import Photo
+
+PixelBox = tuple[float, float, float, float]
+"""Left, top, right, bottom in photo pixels, the centre of the top left pixel at (0, 0)."""
+
+# Section 2.2: a box around 68 landmarks is widened by 1.1 before the zoom of 1.25, the box of a detector is not;
+# but a detector's box starts above the brows, so its centre moves down by 0.12 of its side.
+LANDMARK_BOX_GROWTH = 1.1
+DETECTOR_BOX_DROP = 0.12
+
+ANTIALIAS_FROM = 2.0
+"""Photo pixels per crop pixel from which on a photo is averaged before it is sampled (not in the official crop)."""
+
+TAPS = 4
+"""Evenly spaced samples a side that make up the mean of a large block of photo pixels."""
+
+
+class CropRule(Protocol):
+    """What a model pack says about its crops (`Preprocessing` of its manifest has these fields)."""
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the crop in pixels."""
+
+    @property
+    def crop_factor(self) -> float:
+        """Side of the crop over the side of the landmark box; 1.375 = 1.1 * 1.25 in the official release."""
+
+    @property
+    def box_side(self) -> str:
+        """`mean`: half of width plus height of the box; `max`: the longer of the two."""
+
+    @property
+    def pixel_offset(self) -> float:
+        """From NDC to crop pixel indices; 0 marks the conventions of the official release (quirk K10)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A square cut from a photo.
+
+    Attributes:
+        image: float32 [3, S, S], RGB in 0..1, zero outside the photo.
+        to_photo: float64 [3, 3], crop pixel indices (columns x, y, 1) to photo pixel indices.
+        box: the square in the photo whose corners are the centres of the crop's corner pixels.
+    """
+
+    image: np.ndarray
+    to_photo: np.ndarray
+    box: PixelBox
+
+
+def crop_face(
+    photo: Photo,
+    box_px: PixelBox,
+    preprocessing: CropRule,
+    *,
+    box_kind: Literal["landmarks", "detector"] = "landmarks",
+) -> Crop:
+    """Cut the square around a face.
+
+    A pack with the official conventions gets the official numbers: a side of whole pixels and plain bilinear
+    samples. Every other pack gets the exact side, and a photo much larger than the crop is averaged first.
+
+    Args:
+        photo: the photo.
+        box_px: box of the face in photo pixels.
+        preprocessing: size and zoom of the crop.
+        box_kind: `landmarks` for the tight box of the 68 landmarks (what `find_faces` returns), `detector` for
+            the raw box of a detector.
+
+    Raises:
+        InputError: the box is empty, not finite, or covers less than a few pixels.
+    """
+    left, top, side = square_around(box_px, preprocessing, box_kind)
+    return _cut(photo, left, top, side, preprocessing)
+
+
+def crop_whole(photo: Photo, preprocessing: CropRule) -> Crop:
+    """Use the whole photo as the crop, for photos that are aligned already (`--no-crop`).
+
+    The longer side fills the crop, first pixel centre to last; a photo that is not square gets black bars of
+    equal width (the official release would turn it, specification B23).
+    """
+    width, height = photo.width, photo.height
+    side = float(max(width, height) - 1)
+    left, top = (width - 1 - side) / 2, (height - 1 - side) / 2
+    return _cut(photo, left, top, side, preprocessing)
+
+
+def whole_box(photo: Photo) -> PixelBox:
+    """The box of the whole photo, first pixel centre to last (specification B4)."""
+    return (0.0, 0.0, float(photo.width - 1), float(photo.height - 1))
+
+
+def square_around(
+    box_px: PixelBox, rule: CropRule, box_kind: Literal["landmarks", "detector"] = "landmarks"
+) -> tuple[float, float, float]:
+    """Left, top and side in photo pixels of the square to cut around a face (specification, section 2.2).
+
+    Raises:
+        InputError: the box is empty or not finite, or the square would be under two pixels wide.
+    """
+    left, top, right, bottom = (float(value) for value in box_px)
+    width, height = right - left, bottom - top
+    if not all(map(math.isfinite, (left, top, right, bottom))) or width <= 0 or height <= 0:
+        raise InputError(
+            f"The face box {left:g},{top:g},{right:g},{bottom:g} is empty. "
+            "Give it as x0,y0,x1,y1 in pixels with x0 < x1 and y0 < y1."
+        )
+    size = max(width, height) if rule.box_side == "max" else (width + height) / 2
+    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2
+    if box_kind == "detector":
+        centre_y += DETECTOR_BOX_DROP * size
+    else:
+        size *= LANDMARK_BOX_GROWTH
+    side = size * (rule.crop_factor / LANDMARK_BOX_GROWTH)
+    if _official(rule):
+        side = float(math.floor(side))
+    if side < 2:
+        raise InputError(f"The face box is {width:g} x {height:g} pixels, too small to be a face.")
+    return centre_x - side / 2, centre_y - side / 2, side
+
+
+def _official(rule: CropRule) -> bool:
+    return rule.pixel_offset == 0.0
+
+
+def _cut(photo: Photo, left: float, top: float, side: float, rule: CropRule) -> Crop:
+    """Sample the square; the official span of S - 1 pixels puts corner pixel centres on the square's corners."""
+    step = side / (rule.image_size - 1)
+    indices = np.arange(rule.image_size, dtype=np.float64)
+    columns, rows = left + step * indices, top + step * indices
+    if step >= ANTIALIAS_FROM and not _official(rule):
+        sampled = _sample_averaged(photo.pixels, rows, columns, int(step))
+    else:
+        sampled = _sample(photo.pixels, rows, columns)
+    to_photo = np.array([[step, 0.0, left], [0.0, step, top], [0.0, 0.0, 1.0]])
+    return Crop(sampled, to_photo, (left, top, left + side, top + side))
+
+
+def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Bilinear samples of uint8 [H, W, 3] on the grid rows x columns, zero outside -> float32 [3, S, S] in 0..1.
+
+    A neighbour outside the picture counts as zero, as in scikit-image's `warp(order=1, mode="constant")`.
+    Rows and columns are separate, because the similarity has no rotation; so only the two neighbouring rows and
+    columns of each sample are ever touched.
+    """
+    row_index, row_weight = _neighbours(rows, pixels.shape[0])
+    column_index, column_weight = _neighbours(columns, pixels.shape[1])
+    size = len(rows)
+    picked = pixels[row_index[:, None], column_index[None, :]]  # [2S, 2S, 3]
+    lines = picked.astype(np.float32) * (row_weight[:, None, None] / np.float32(255))
+    lines = lines[:size] + lines[size:]  # [S, 2S, 3]
+    lines *= column_weight[None, :, None]
+    sampled = lines[:, :size] + lines[:, size:]  # [S, S, 3]
+    return np.ascontiguousarray(sampled.transpose(2, 0, 1))
+
+
+def _neighbours(positions: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and float32 weights [2S] of the lower (first half) and upper neighbours; weight 0 outside.
+
+    Places are found in float64; only the weights, numbers in 0..1, are rounded to float32.
+    """
+    lower = np.floor(positions)
+    weight = positions - lower
+    index = np.concatenate([lower, lower + 1])
+    weights = np.concatenate([1.0 - weight, weight])
+    inside = (index >= 0) & (index <= length - 1)
+    return np.clip(index, 0, length - 1).astype(np.intp), np.where(inside, weights, 0.0).astype(np.float32)
+
+
+def _sample_averaged(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, block: int) -> np.ndarray:
+    """As `_sample`, on means over blocks of photo pixels, which keeps fine texture from aliasing.
+
+    A mean takes every pixel of its block up to 2 * `TAPS` - 1 pixels a side, beyond that `TAPS` x `TAPS` evenly
+    spaced ones, so that the time does not grow with the photo. Only the part of the photo under the grid is read;
+    pixels outside the photo count as zero.
+    """
+    spacing = max(block // TAPS, 1)
+    block -= block % spacing
+    part, first_row, first_column = _part_under(pixels, rows, columns, block)
+    thinned = np.ascontiguousarray(part[::spacing, ::spacing])
+    taps = block // spacing
+    height, width = thinned.shape[:2]
+    small = cv2.resize(thinned, (width // taps, height // taps), interpolation=cv2.INTER_AREA)
+    middle = spacing * (taps - 1) / 2  # mean place of a block's taps, from the block's first pixel
+    return _sample(small, (rows - first_row - middle) / block, (columns - first_column - middle) / block)
+
+
+def _part_under(
+    pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, block: int
+) -> tuple[np.ndarray, int, int]:
+    """The pixels under the grid with one block around it, whole blocks, zero outside; and its first row and column."""
+    first: list[int] = []
+    counts: list[int] = []
+    for positions, length in ((rows, pixels.shape[0]), (columns, pixels.shape[1])):
+        start = max(math.floor(positions[0]) - block, -block)
+        end = min(math.ceil(positions[-1]) + block, length + block)
+        first.append(start)
+        counts.append(max(math.ceil((end - start) / block), 1))
+    (top, left), (height, width) = first, (counts[0] * block, counts[1] * block)
+    inner = pixels[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    if inner.shape[:2] == (height, width):
+        return inner, top, left
+    part = np.zeros((height, width, 3), dtype=np.uint8)
+    row, column = max(-top, 0), max(-left, 0)
+    part[row : row + inner.shape[0], column : column + inner.shape[1]] = inner
+    return part, top, left

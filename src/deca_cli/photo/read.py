@@ -1,0 +1,166 @@
+"""Read one photo file into plain 8-bit RGB pixels, turned the way a viewer shows it."""
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from deca_cli.errors import InputError
+
+MAX_PIXELS = 120_000_000
+"""Largest photo that is decoded, in pixels (width times height): 360 MB as RGB, enough for a 108-megapixel phone."""
+
+MIN_SIDE = 16
+"""Shortest side, in pixels, below which no face can be made out."""
+
+# The content of the file decides, never its ending. Only plain picture formats are allowed: Pillow can also open
+# kinds that start other programs (EPS) or that hold drawings rather than photos.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+
+# What Pillow's decoders raise on damaged files, as seen with files cut short or overwritten.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+
+_BACKGROUND = (128, 128, 128)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], RGB as stored in the file (colour profiles are not applied), EXIF rotation applied.
+        path: the file it came from.
+        name: file name without its ending.
+    """
+
+    pixels: np.ndarray
+    path: Path
+    name: str
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+
+def read_photo(path: str | Path) -> Photo:
+    """Read a photo.
+
+    JPEG, PNG, BMP, WebP and TIFF (also GIF and PPM), recognised by content. Grey, palette and CMYK pictures
+    become RGB; 16-bit ones are scaled down to 8 bits; of an animation or several pages the first is taken;
+    transparent parts are laid over middle grey; a colour profile is left alone.
+
+    Raises:
+        InputError: the file is missing, empty, not a picture of these kinds, damaged or cut short, has fewer
+            than `MIN_SIDE` pixels on a side or more than `MAX_PIXELS` in all. The size is taken from the header,
+            before anything is decoded.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        # Pillow warns about big pictures at a limit of its own; ours is checked right after.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_many(path, str(error).split("(")[-1].split(" ")[0])) from error
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path} is not a picture that can be read ({', '.join(FORMATS)}): {_first_line(error)}. "
+            "Export it as JPEG or PNG."
+        ) from error
+    with picture:
+        _check_size(path, picture.size)
+        return Photo(_decode(path, picture), path, path.stem)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a photo. Name the photos in it, or the folder alone.")
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. Check the spelling of the path.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be opened: {_first_line(error)}. Check its permissions.") from error
+    if size == 0:
+        raise InputError(f"{path} is empty (0 bytes). Copy or download it again.")
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise InputError(_too_many(path, f"{width} x {height} = {width * height}"))
+    if min(width, height) < MIN_SIDE:
+        raise InputError(
+            f"{path} is too small for a face: {width} x {height} pixels, at least {MIN_SIDE} on each side are "
+            "needed. Use a larger picture."
+        )
+
+
+def _too_many(path: Path, pixels: str) -> str:
+    return f"{path} is too large: {pixels} pixels, the limit is {MAX_PIXELS} pixels. Scale it down or cut it first."
+
+
+def _decode(path: Path, picture: Image.Image) -> np.ndarray:
+    """The first frame of an opened picture as uint8 [H, W, 3] RGB, turned upright."""
+    try:
+        picture.load()
+        # TIFF is turned by Pillow while loading, and its tag removed; so nothing is turned twice here.
+        upright = ImageOps.exif_transpose(picture)
+        pixels = _to_rgb(upright)
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory. Scale it down first.") from error
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path} is damaged or cut short: {_first_line(error)}. Copy or download it again."
+        ) from error
+    return np.ascontiguousarray(pixels)
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith(("I", "F")):
+        grey = _deep_grey_to_8_bit(np.asarray(picture))
+        return np.repeat(grey[..., None], 3, axis=2)
+    has_alpha = picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info
+    if not has_alpha:
+        return np.asarray(picture.convert("RGB"))
+    layered = picture.convert("RGBA")
+    if layered.getchannel("A").getextrema() == (255, 255):
+        return np.asarray(layered.convert("RGB"))
+    ground = Image.new("RGBA", layered.size, (*_BACKGROUND, 255))
+    return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
+
+
+def _deep_grey_to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Grey of more than 8 bits [H, W] to uint8.
+
+    Integers are 16-bit (full range 65535). Floats are 0..1 if none is above 1, else 0..255.
+
+    Raises:
+        ValueError: values outside these ranges, whose white is unknown.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0.0 and high <= 65535.0):  # also true for NaN
+        raise ValueError(f"grey values from {low:g} to {high:g}, expected 0 to 65535")
+    if values.dtype.kind == "f":
+        if high > 255.0:
+            raise ValueError(f"grey values up to {high:g} in a floating-point picture, expected 0 to 1")
+        scale = 255.0 if high <= 1.0 else 1.0
+    else:
+        scale = 255.0 / 65535.0
+    return np.round(values.astype(np.float32) * scale).astype(np.uint8)
+
+
+def _first_line(error: BaseException) -> str:
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
