@@ -1,0 +1,205 @@
+"""The numba kernel: the reference's arithmetic, compiled, on several threads, deterministic.
+
+The target is cut into bands of rows. Each band belongs to one task that walks all triangles in order, so no
+two tasks write the same pixel and ties go to the lower face id whatever the number of threads. The tasks are
+plain threads over a kernel without the interpreter lock: unlike numba's own parallel layers this may be called
+from several threads at once and in forked processes.
+"""
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from deca_cli.render.barycentrics import COLLINEAR, area_epsilon, to_pixels
+from deca_cli.render.fragments import EMPTY, Fragments, Rule
+
+# Starting a thread costs about 50 microseconds; a task should be worth several of them.
+PIXELS_PER_TASK = 16_384
+# Rows wider than this are first cut to the triangle's own extent in them.
+WIDE = 12
+# Beyond this many pixels from the origin the cut is left out: its rounding errors would reach a pixel.
+FAR = 1e9
+
+
+def _jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
+    """Compile without the interpreter lock and keep the result on disk.
+
+    numba stores it beside the source or, where that is not writable, in the user's cache folder (or in
+    NUMBA_CACHE_DIR). If none of them can be written, the kernel is compiled anew in every process.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        return numba.njit(cache=False, **options)(function)
+
+
+def rasterize(
+    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float
+) -> Fragments:
+    """Rasterise on the CPU; the contract is that of `render.rasterize`. Results are on the vertices' device."""
+    points = to_pixels(vertices.detach().cpu(), height, width, z_offset).numpy()
+    corners = np.ascontiguousarray(faces.cpu().numpy(), dtype=np.int32)
+    dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
+    batch = len(points)
+    triangle = np.empty((batch, height, width), np.int32)
+    barycentrics = np.empty((batch, height, width, 3), dtype)
+    depth = np.empty((batch, height, width), dtype)
+    epsilon = area_epsilon(rule, height, width)
+    threads = torch.get_num_threads()
+    boxes = np.empty((batch, len(corners), 4), np.int32)
+
+    def find_boxes(item: int) -> None:
+        _find_boxes(points[item], corners, height, width, epsilon, boxes[item])
+
+    def draw(task: tuple[int, int, int]) -> None:
+        item, first, last = task
+        _draw_band(
+            points[item], corners, boxes[item], first, last, rule == "standard", epsilon, z_offset,
+            triangle[item], barycentrics[item], depth[item],
+        )  # fmt: skip
+
+    _run(find_boxes, list(range(batch)), threads)
+    _run(draw, _bands(batch, height, width, threads), threads)
+    results = (torch.from_numpy(array).to(vertices.device) for array in (triangle, barycentrics, depth))
+    return Fragments(*results)
+
+
+def is_compiled() -> bool:
+    """Whether the kernel is in memory or in numba's disk cache, so that the next call starts at once."""
+    if _draw_band.signatures:
+        return True
+    folder = _draw_band.stats.cache_path
+    if folder is None:
+        return False
+    source = Path(__file__).stat().st_mtime
+    indices = Path(folder).glob(f"{Path(__file__).stem}._draw_band-*.nbi")
+    return any(index.stat().st_mtime >= source for index in indices)
+
+
+def compile_kernel() -> None:
+    """Compile the kernel, or load it from the disk cache, by drawing one small triangle."""
+    triangle = torch.tensor([[[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.0, 0.5, 0.0]]])
+    rasterize(triangle, torch.tensor([[0, 1, 2]]), 4, 4, "standard", 10.0)
+
+
+def _bands(batch: int, height: int, width: int, threads: int) -> list[tuple[int, int, int]]:
+    """Tasks (item, first row, last row + 1); about three a thread, because the rows differ in work."""
+    wanted = max(1, min(3 * threads // batch, height, height * width // PIXELS_PER_TASK)) if threads > 1 else 1
+    edges = [round(height * band / wanted) for band in range(wanted + 1)]
+    return [(item, *edges[band : band + 2]) for item in range(batch) for band in range(wanted)]
+
+
+def _run(function: Callable[[Any], None], tasks: list[Any], threads: int) -> None:
+    """Call the function for every task, on at most ``threads`` threads."""
+    workers = min(threads, len(tasks))
+    if workers <= 1:
+        for task in tasks:
+            function(task)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        functools.reduce(lambda _, result: result, pool.map(function, tasks), None)
+
+
+@_jit
+def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """First and last row and column of every triangle into ``boxes [F, 4]``; an empty range skips it."""
+    for face in range(faces.shape[0]):
+        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+        x0, y0, z0 = points[a, 0], points[a, 1], points[a, 2]
+        x1, y1, z1 = points[b, 0], points[b, 1], points[b, 2]
+        x2, y2, z2 = points[c, 0], points[c, 1], points[c, 2]
+        left = (x1 - x0) * (y2 - y0)
+        right = (x2 - x0) * (y1 - y0)
+        area = abs(left - right)
+        boxes[face, 0], boxes[face, 1] = 0, -1
+        finite = np.isfinite(x0 + y0 + z0 + x1 + y1 + z1 + x2 + y2 + z2)
+        if finite and area > COLLINEAR * (abs(left) + abs(right)) and area > epsilon:
+            boxes[face, 0] = np.ceil(min(max(min(y0, y1, y2), 0.0), height))
+            boxes[face, 1] = np.floor(max(min(max(y0, y1, y2), height - 1.0), -1.0))
+            boxes[face, 2] = np.ceil(min(max(min(x0, x1, x2), 0.0), width))
+            boxes[face, 3] = np.floor(max(min(max(x0, x1, x2), width - 1.0), -1.0))
+
+
+@_jit
+def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Widen the interval [left, right] by the point where the edge crosses the row, if it does."""
+    if (y0 > row) == (y1 > row) and y0 != row and y1 != row:
+        return left, right
+    if abs(y1 - y0) < 1e-6:  # noqa: PLR2004 - nearly level: the crossing is not well defined
+        return -np.inf, np.inf
+    crossing = x0 + (x1 - x0) * ((row - y0) / (y1 - y0))
+    return min(left, crossing), max(right, crossing)
+
+
+@_jit
+def _row_extent(x0, y0, x1, y1, x2, y2, row, first, last):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Columns first ... last narrowed to those the triangle can reach in this row, a pixel to spare."""
+    left, right = np.inf, -np.inf
+    left, right = _cut(x0, y0, x1, y1, row, left, right)
+    left, right = _cut(x1, y1, x2, y2, row, left, right)
+    left, right = _cut(x2, y2, x0, y0, row, left, right)
+    return max(first, int(max(left - 1.0, first))), min(last, int(max(min(right + 1.0, last), -1.0)))
+
+
+@_jit
+def _draw_band(  # type: ignore[no-untyped-def] # noqa: ANN202
+    points,  # noqa: ANN001 - float64 [V, 3]: x, y in pixels, z + offset
+    faces,  # noqa: ANN001 - int32 [F, 3]
+    boxes,  # noqa: ANN001 - int32 [F, 4], of _find_boxes
+    first_row,  # noqa: ANN001
+    end_row,  # noqa: ANN001
+    standard,  # noqa: ANN001 - bool: the rule
+    epsilon,  # noqa: ANN001 - taken off the area
+    z_offset,  # noqa: ANN001
+    triangle,  # noqa: ANN001 - out, int32 [H, W]
+    barycentrics,  # noqa: ANN001 - out, [H, W, 3]
+    depth,  # noqa: ANN001 - out, [H, W]
+):
+    """Draw all triangles into the rows first_row ... end_row - 1."""
+    nearest = np.full((end_row - first_row, triangle.shape[1]), np.inf, np.float32)
+    triangle[first_row:end_row] = EMPTY
+    barycentrics[first_row:end_row] = 0.0
+    depth[first_row:end_row] = np.inf
+    for face in range(faces.shape[0]):
+        top, bottom = max(boxes[face, 0], first_row), min(boxes[face, 1], end_row - 1)
+        first, last = boxes[face, 2], boxes[face, 3]
+        if top > bottom or first > last:
+            continue
+        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+        ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
+        bx, by, bz = points[b, 0], points[b, 1], points[b, 2]
+        cx, cy, cz = points[c, 0], points[c, 1], points[c, 2]
+        inverse = 1.0 / ((bx - ax) * (cy - ay) - (cx - ax) * (by - ay) - epsilon)
+        if standard:
+            az, bz, cz = 1.0 / az, 1.0 / bz, 1.0 / cz
+        cut = last - first > WIDE and max(abs(ax), abs(ay), abs(bx), abs(by), abs(cx), abs(cy)) < FAR
+        left, right = first, last
+        for row in range(top, bottom + 1):
+            if cut:
+                left, right = _row_extent(ax, ay, bx, by, cx, cy, row, first, last)
+            y0, y1, y2 = ay - row, by - row, cy - row
+            for column in range(left, right + 1):
+                x0, x1, x2 = ax - column, bx - column, cx - column
+                b0 = (x1 * y2 - x2 * y1) * inverse
+                b1 = (x2 * y0 - x0 * y2) * inverse
+                b2 = (x0 * y1 - x1 * y0) * inverse
+                if b0 > 0.0 and b1 >= 0.0 and b2 >= 0.0 and (standard or (b1 > 0.0 and b2 > 0.0)):
+                    z = b0 * az + b1 * bz + b2 * cz
+                    if standard:
+                        z = 1.0 / z
+                    key = np.float32(z)
+                    if 0.0 < key < nearest[row - first_row, column]:
+                        nearest[row - first_row, column] = key
+                        triangle[row, column] = face
+                        barycentrics[row, column, 0] = b0
+                        barycentrics[row, column, 1] = b1
+                        barycentrics[row, column, 2] = b2
+                        depth[row, column] = z - z_offset
