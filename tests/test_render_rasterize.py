@@ -1,0 +1,289 @@
+"""One list of scenarios over the reference, the numba kernel and the CUDA kernel."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deca_cli.errors import DeviceError
+from deca_cli.render.rasterize import rasterize
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+BACKENDS = ["reference", "cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_gpu])]
+RULES = ["standard", "pytorch3d"]
+
+
+class Scenario(NamedTuple):
+    vertices: Tensor  # [B, V, 3]
+    faces: Tensor  # [F, 3]
+    height: int = 16
+    width: int = 16
+
+
+def soup(seed: int, count: int, size: float, height: int, width: int, batch: int = 1) -> Scenario:
+    """Random triangles without shared vertices, some of them far outside."""
+    random = np.random.RandomState(seed)
+    centres = random.uniform(-1.3, 1.3, (batch, count, 1, 3))
+    corners = centres + random.uniform(-size, size, (batch, count, 3, 3))
+    vertices = torch.tensor(corners.reshape(batch, -1, 3), dtype=torch.float32)
+    return Scenario(vertices, torch.arange(3 * count).reshape(-1, 3), height, width)
+
+
+def points(*rows: tuple[float, float, float]) -> Tensor:
+    return torch.tensor([rows])
+
+
+def faces(*rows: tuple[int, int, int]) -> Tensor:
+    return torch.tensor(rows)
+
+
+def grid(cells: int) -> tuple[Tensor, Tensor]:
+    """A square cut into cells, two triangles each, over the whole target."""
+    line = torch.linspace(-1, 1, cells + 1)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    corner = torch.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
+    a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
+    triangles = torch.stack([torch.stack([a, c, b], -1), torch.stack([b, c, d], -1)], 2).reshape(-1, 3)
+    return torch.stack([x, y, torch.zeros_like(x)], -1).reshape(1, -1, 3), triangles
+
+
+TRIANGLE = points((-0.7, -0.8, 0.1), (0.9, -0.3, 0.4), (-0.2, 0.85, -0.3))
+SQUARE = points((-1, -1, 0.0), (1, -1, 0.0), (1, 1, 0.0), (-1, 1, 0.0))
+NAN, INF = float("nan"), float("inf")
+
+
+def ball(batch: int) -> Scenario:
+    """A bumpy closed surface with front and back, about 2,000 small triangles."""
+    vertices, triangles = grid(32)
+    longitude, latitude = vertices[0, :, 0] * np.pi, vertices[0, :, 1] * np.pi / 2
+    turns = torch.linspace(0, 1, batch)[:, None]
+    radius = 0.8 + 0.1 * torch.sin(5 * longitude + 3 * latitude)
+    x, z = latitude.cos() * (longitude + turns).sin(), latitude.cos() * (longitude + turns).cos()
+    shape = torch.stack([radius * x, (radius * latitude.sin()).expand_as(x), radius * z], -1)
+    return Scenario(shape, triangles, 96, 80)
+
+
+SCENARIOS: dict[str, Callable[[], Scenario]] = {
+    "single triangle": lambda: Scenario(TRIANGLE, faces((0, 1, 2))),
+    "back face": lambda: Scenario(TRIANGLE, faces((0, 2, 1))),
+    "shared edge": lambda: Scenario(SQUARE, faces((0, 1, 2), (0, 2, 3)), 15, 15),
+    "edges through pixel centres": lambda: Scenario(*grid(4), 5, 5),
+    "fine grid": lambda: Scenario(*grid(23), 61, 47),
+    "exact ties": lambda: Scenario(SQUARE, faces((0, 1, 2), (3, 0, 1), (2, 3, 0), (1, 2, 3))),
+    "duplicates": lambda: Scenario(TRIANGLE, faces((0, 1, 2), (0, 1, 2), (2, 0, 1))),
+    "degenerate": lambda: Scenario(
+        torch.cat([TRIANGLE, points((-0.5, -0.5, 0.0), (0.5, 0.5, 0.0), (0.25, 0.25, 0.0))], 1),
+        faces((3, 3, 3), (3, 4, 5), (0, 1, 1), (0, 1, 2)),
+    ),
+    "NaN": lambda: Scenario(
+        torch.cat([TRIANGLE, points((NAN, 0, 0), (0, NAN, 0), (0, 0, NAN), (INF, 0, 0), (0, 0, -INF))], 1),
+        faces((0, 1, 3), (4, 1, 2), (0, 5, 2), (0, 1, 6), (7, 1, 2), (0, 1, 2)),
+    ),
+    "off screen": lambda: Scenario(TRIANGLE + torch.tensor([0.0, 3.0, 0.0]), faces((0, 1, 2))),
+    "partly off screen": lambda: Scenario(TRIANGLE + torch.tensor([0.9, -0.8, 0.0]), faces((0, 1, 2))),
+    "behind": lambda: Scenario(TRIANGLE - torch.tensor([0.0, 0.0, 20.0]), faces((0, 1, 2))),
+    "partly behind": lambda: Scenario(TRIANGLE * torch.tensor([1.0, 1.0, 40.0]), faces((0, 1, 2))),
+    "huge": lambda: Scenario(1e4 * TRIANGLE * torch.tensor([1.0, 1.0, 1e-4]), faces((0, 1, 2)), 64, 48),
+    "enormous": lambda: Scenario(1e30 * TRIANGLE * torch.tensor([1.0, 1.0, 1e-30]), faces((0, 1, 2))),
+    "whole large target": lambda: Scenario(2.5 * TRIANGLE, faces((0, 1, 2)), 300, 200),
+    "slivers": lambda: Scenario(
+        points((-0.9, -0.9, 0), (0.9, 0.899, 0), (0.9, 0.9, 0), (-0.9, 0.01, 0), (0.9, 0.0100001, 0), (0.9, 0.2, 0)),
+        faces((0, 1, 2), (3, 4, 5)), 200, 200,
+    ),  # fmt: skip
+    "1x1": lambda: Scenario(TRIANGLE, faces((0, 1, 2)), 1, 1),
+    "one row": lambda: Scenario(TRIANGLE, faces((0, 1, 2)), 1, 33),
+    "one column": lambda: Scenario(TRIANGLE, faces((0, 1, 2)), 33, 1),
+    "no faces": lambda: Scenario(TRIANGLE, torch.zeros((0, 3), dtype=torch.int64)),
+    "wide soup": lambda: soup(1, 80, 0.4, 40, 100),
+    "tall soup": lambda: soup(2, 80, 0.4, 100, 40),
+    "fine soup": lambda: soup(3, 400, 0.05, 96, 96),
+    "soup with large triangles": lambda: soup(4, 150, 1.5, 128, 128),
+    "batch of soups": lambda: soup(5, 60, 0.5, 33, 47, batch=3),
+    "batch of closed surfaces": lambda: ball(2),
+}
+
+
+def draw(backend: str, scenario: Scenario, rule: str = "standard", **options: float):
+    device = "cuda" if backend == "cuda" else "cpu"
+    fragments = rasterize(
+        scenario.vertices.to(device), scenario.faces.to(device), scenario.height, scenario.width,
+        backend=backend, rule=rule, **options,
+    )  # fmt: skip
+    return fragments.triangle.cpu(), fragments.barycentrics.cpu(), fragments.depth.cpu()
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_every_backend_equals_the_reference_bit_for_bit(backend: str, name: str, rule: str):
+    scenario = SCENARIOS[name]()
+    expected, found = draw("reference", scenario, rule), draw(backend, scenario, rule)
+    for right, ours in zip(expected, found, strict=True):
+        assert right.dtype == ours.dtype
+        assert torch.equal(right, ours)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_pixel_is_sampled_at_its_centre(backend: str):
+    """The legs cross the centres of row and column 1: 4 pixels wide, centres at -3/4, -1/4, 1/4, 3/4."""
+    corner = Scenario(points((-0.25, -0.25, 0), (-0.25, 0.75, 0), (0.75, -0.25, 0)), faces((0, 1, 2)), 4, 4)
+    triangle, barycentrics, _ = draw(backend, corner)
+    inside = torch.tensor([[-1, -1, -1, -1], [-1, 0, 0, -1], [-1, 0, -1, -1], [-1, -1, -1, -1]])
+    assert torch.equal(triangle[0], inside.int())  # the long side is b0 = 0, outside; the legs are inside
+    assert torch.equal(barycentrics[0, 1, 1], torch.tensor([1.0, 0.0, 0.0]))
+    assert torch.equal(barycentrics[0, 1, 2], torch.tensor([0.5, 0.0, 0.5]))
+    assert torch.equal(draw(backend, corner, "pytorch3d")[0], torch.full((1, 4, 4), -1).int())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["exact ties", "duplicates"])
+def test_equal_depths_go_to_the_lower_face(backend: str, name: str):
+    scenario = SCENARIOS[name]()
+    triangle, _, _ = draw(backend, scenario)
+    alone = [draw(backend, scenario._replace(faces=face[None]))[0] >= 0 for face in scenario.faces]
+    first = torch.stack(alone).int().argmax(0)
+    assert torch.equal(triangle, torch.where(torch.stack(alone).any(0), first, -1).int())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nearer_wins_whatever_the_order(backend: str):
+    near, far = TRIANGLE - torch.tensor([0, 0, 0.2]), TRIANGLE
+    both = Scenario(torch.cat([far, near], 1), faces((0, 1, 2), (3, 4, 5)))
+    assert draw(backend, both)[0].unique().tolist() == [-1, 1]
+    assert draw(backend, both._replace(faces=both.faces.flip(0)))[0].unique().tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("name", "seen"), [("degenerate", 3), ("NaN", 5)])
+def test_broken_triangles_are_skipped_and_the_sound_one_stays(backend: str, name: str, seen: int):
+    triangle, _, _ = draw(backend, SCENARIOS[name]())
+    alone, _, _ = draw(backend, SCENARIOS["single triangle"]())
+    assert torch.equal(triangle >= 0, alone >= 0)
+    assert triangle.unique().tolist() == [-1, seen]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["off screen", "behind", "no faces"])
+def test_nothing_to_see_gives_the_background(backend: str, name: str):
+    triangle, barycentrics, depth = draw(backend, SCENARIOS[name]())
+    assert (triangle == -1).all()
+    assert (barycentrics == 0).all()
+    assert (depth == INF).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["shared edge", "fine grid"])
+def test_no_pixel_is_lost_between_neighbours(backend: str, name: str):
+    assert (draw(backend, SCENARIOS[name](), z_offset=5.0)[0] >= 0).float().mean() > 0.99
+    whole = SCENARIOS["fine grid"]()
+    assert (draw(backend, whole)[0] >= 0).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_depth_follows_the_rule(backend: str):
+    scenario = SCENARIOS["single triangle"]()
+    triangle, b, linear = draw(backend, scenario, "pytorch3d")
+    z = scenario.vertices[0, :, 2]
+    mask = triangle >= 0
+    assert torch.allclose(linear[mask], (b * z)[mask].sum(-1), atol=1e-5)  # sum b misses 1 by 1e-8: times 10
+    triangle, b, harmonic = draw(backend, scenario)
+    assert torch.allclose(harmonic[mask], 1 / (b / (z + 10))[mask].sum(-1) - 10, atol=5e-6)
+    assert (b[mask].sum(-1) - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_pytorch3d_rule_drops_triangles_below_its_area(backend: str):
+    tiny = Scenario(5e-5 * TRIANGLE, faces((0, 1, 2)), 1, 1)  # one pixel, centre at the origin, inside
+    assert draw(backend, tiny)[0].item() == 0
+    assert draw(backend, tiny, "pytorch3d")[0].item() == -1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arguments_are_left_alone_and_repeats_are_equal(backend: str):
+    scenario = SCENARIOS["batch of soups"]()
+    vertices, triangles = scenario.vertices.clone(), scenario.faces.clone()
+    first, second = draw(backend, scenario), draw(backend, scenario)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(scenario.vertices, vertices)
+    assert torch.equal(scenario.faces, triangles)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_item_of_a_batch_equals_the_item_alone(backend: str):
+    scenario = SCENARIOS["batch of soups"]()
+    together = draw(backend, scenario)
+    for item in range(len(scenario.vertices)):
+        alone = draw(backend, scenario._replace(vertices=scenario.vertices[item : item + 1]))
+        assert all(torch.equal(a[item], b[0]) for a, b in zip(together, alone, strict=True))
+
+
+def test_the_number_of_threads_does_not_change_the_result():
+    scenario = ball(3)._replace(height=300, width=200)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 7):
+            torch.set_num_threads(threads)
+            results.append(draw("cpu", scenario))
+    finally:
+        torch.set_num_threads(before)
+    for result in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], result, strict=True))
+
+
+@pytest.mark.parametrize("change", [
+    {"vertices": torch.zeros(3, 3)}, {"vertices": torch.zeros(1, 3, 3, dtype=torch.int32)},
+    {"faces": torch.tensor([[0, 1, 3]])}, {"faces": torch.tensor([[0, 1, -1]])}, {"faces": torch.zeros(1, 3)},
+    {"height": 0}, {"width": -1}, {"backend": "gpu"}, {"rule": "opengl"},
+])  # fmt: skip
+def test_what_the_contract_does_not_cover_is_refused(change: dict):
+    arguments = {"vertices": TRIANGLE, "faces": faces((0, 1, 2)), "height": 4, "width": 4} | change
+    with pytest.raises(ValueError, match=r"must be|refer to"):
+        rasterize(**arguments)
+
+
+def test_the_cuda_kernel_refuses_vertices_of_another_device():
+    with pytest.raises(DeviceError, match="not on a CUDA device"):
+        rasterize(TRIANGLE, faces((0, 1, 2)), 4, 4, backend="cuda")
+
+
+def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    from deca_cli.render import cuda
+
+    def missing(name: str):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(cuda.importlib, "import_module", missing)
+    with pytest.raises(DeviceError, match=r"pip install 'deca-cli\[cuda\]'"):
+        cuda._cuda_core.__wrapped__()
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_the_cuda_kernel_skips_faces_with_wrong_indices():
+    scenario = Scenario(TRIANGLE.cuda(), torch.tensor([[0, 1, 3], [-1, 1, 2], [0, 1, 2]]).cuda())
+    assert draw("cuda", scenario)[0].unique().tolist() == [-1, 2]
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_the_cuda_kernel_runs_on_the_current_stream_and_in_a_graph():
+    scenario = ball(2)
+    vertices, triangles = scenario.vertices.cuda(), scenario.faces.cuda().int()
+    expected = rasterize(vertices, triangles, 96, 80)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        found = rasterize(vertices, triangles, 96, 80)
+    torch.cuda.current_stream().wait_stream(side)
+    assert torch.equal(found.triangle, expected.triangle)
+    graph = torch.cuda.CUDAGraph()
+    moving = vertices.clone()
+    with torch.cuda.graph(graph):
+        captured = rasterize(moving, triangles, 96, 80)
+    moving.copy_(vertices.flip(0))
+    graph.replay()
+    assert torch.equal(captured.triangle, expected.triangle.flip(0))
