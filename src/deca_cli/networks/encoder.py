@@ -21,6 +21,7 @@ class Encoder(nn.Module):
     def __init__(self, backbone: str, outputs: int, hidden: int | None) -> None:
         super().__init__()
         self.encoder = ResNet(backbone)
+        self.outputs = outputs
         features = self.encoder.features
         if hidden is None:
             self.layers = nn.Sequential(nn.Linear(features, outputs))

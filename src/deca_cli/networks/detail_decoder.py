@@ -1,0 +1,40 @@
+"""Expression-dependent wrinkles: codes -> displacement map (spec section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MAX_DISPLACEMENT_M = 0.01
+JAW_SIZE = 3
+START_SIZE = 8  # pixels a side before the first of five doublings
+NORM_EPS = 0.8  # the official weights were trained with it by mistake and need it (spec K1)
+WIDTHS = (128, 128, 64, 64, 32, 16)
+
+
+class DetailDecoder(nn.Module):
+    """From jaw, expression and detail codes, in this order, to a displacement along the normals.
+
+    Parameter names are the official ones, ``l1.0`` and ``conv_blocks.0`` to ``conv_blocks.21``.
+    """
+
+    def __init__(self, expression_size: int, detail_size: int) -> None:
+        super().__init__()
+        self.l1 = nn.Sequential(
+            nn.Linear(JAW_SIZE + expression_size + detail_size, WIDTHS[0] * START_SIZE * START_SIZE)
+        )
+        layers: list[nn.Module] = [nn.BatchNorm2d(WIDTHS[0])]
+        for inputs, outputs in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+            layers += [
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.BatchNorm2d(outputs, eps=NORM_EPS),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        layers += [nn.Conv2d(WIDTHS[-1], 1, 3, padding=1), nn.Tanh()]
+        self.conv_blocks = nn.Sequential(*layers)
+
+    def forward(self, jaw_pose: Tensor, expression: Tensor, detail: Tensor) -> Tensor:
+        """[B, 3] axis-angle, [B, E] and [B, D] codes -> [B, 1, 256, 256] metres, at most 1 cm either way."""
+        start = self.l1(torch.cat([jaw_pose, expression, detail], dim=1))
+        return self.conv_blocks(start.unflatten(1, (WIDTHS[0], START_SIZE, START_SIZE))) * MAX_DISPLACEMENT_M
