@@ -1,7 +1,7 @@
 """One list of scenarios over the reference, the numba kernel and the CUDA kernel."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pytest
@@ -90,9 +90,11 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "enormous": lambda: Scenario(1e30 * TRIANGLE * torch.tensor([1.0, 1.0, 1e-30]), faces((0, 1, 2))),
     "whole large target": lambda: Scenario(2.5 * TRIANGLE, faces((0, 1, 2)), 300, 200),
     "slivers": lambda: Scenario(
-        points((-0.9, -0.9, 0), (0.9, 0.899, 0), (0.9, 0.9, 0), (-0.9, 0.01, 0), (0.9, 0.0100001, 0), (0.9, 0.2, 0)),
-        faces((0, 1, 2), (3, 4, 5)), 200, 200,
-    ),  # fmt: skip
+        points((-0.9, -0.9, 0), (0.9, 0.899, 0), (0.9, 0.9, 0), (-0.9, 0.01, 0), (0.9, 0.0100001, 0)),
+        faces((0, 1, 2), (3, 4, 2)),
+        200,
+        200,
+    ),
     "1x1": lambda: Scenario(TRIANGLE, faces((0, 1, 2)), 1, 1),
     "one row": lambda: Scenario(TRIANGLE, faces((0, 1, 2)), 1, 33),
     "one column": lambda: Scenario(TRIANGLE, faces((0, 1, 2)), 33, 1),
@@ -253,7 +255,7 @@ def test_the_cuda_kernel_refuses_vertices_of_another_device():
 def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     from deca_cli.render import cuda
 
-    def missing(name: str):
+    def missing(name: str) -> NoReturn:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(cuda.importlib, "import_module", missing)

@@ -76,7 +76,7 @@ def surface_at_pixels(
         rule: see `rasterize`.
         z_offset: see `rasterize`.
     """
-    batch, height, width = triangle.shape
+    _, height, width = triangle.shape
     points = to_pixels(vertices, height, width, z_offset)
     covered = triangle >= 0
     x = torch.arange(width, dtype=torch.float64, device=points.device)

@@ -6,7 +6,7 @@ plain threads over a kernel without the interpreter lock: unlike numba's own par
 from several threads at once and in forked processes.
 """
 
-import functools
+import collections
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +26,8 @@ PIXELS_PER_TASK = 16_384
 WIDE = 12
 # Beyond this many pixels from the origin the cut is left out: its rounding errors would reach a pixel.
 FAR = 1e9
+# An edge that rises by less than this many pixels crosses a row nowhere in particular.
+LEVEL = 1e-6
 
 
 def _jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
@@ -92,9 +94,10 @@ def compile_kernel() -> None:
 
 def _bands(batch: int, height: int, width: int, threads: int) -> list[tuple[int, int, int]]:
     """Tasks (item, first row, last row + 1); about three a thread, because the rows differ in work."""
-    wanted = max(1, min(3 * threads // batch, height, height * width // PIXELS_PER_TASK)) if threads > 1 else 1
-    edges = [round(height * band / wanted) for band in range(wanted + 1)]
-    return [(item, *edges[band : band + 2]) for item in range(batch) for band in range(wanted)]
+    worthwhile = min(3 * threads // batch, height, height * width // PIXELS_PER_TASK)
+    count = max(1, worthwhile) if threads > 1 else 1
+    edges = [round(height * band / count) for band in range(count + 1)]
+    return [(item, edges[band], edges[band + 1]) for item in range(batch) for band in range(count)]
 
 
 def _run(function: Callable[[Any], None], tasks: list[Any], threads: int) -> None:
@@ -105,7 +108,7 @@ def _run(function: Callable[[Any], None], tasks: list[Any], threads: int) -> Non
             function(task)
         return
     with ThreadPoolExecutor(workers) as pool:
-        functools.reduce(lambda _, result: result, pool.map(function, tasks), None)
+        collections.deque(pool.map(function, tasks), maxlen=0)  # raises what a task raised
 
 
 @_jit
@@ -131,9 +134,9 @@ def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[n
 @_jit
 def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Widen the interval [left, right] by the point where the edge crosses the row, if it does."""
-    if (y0 > row) == (y1 > row) and y0 != row and y1 != row:
+    if (y0 - row) * (y1 - row) > 0.0:
         return left, right
-    if abs(y1 - y0) < 1e-6:  # noqa: PLR2004 - nearly level: the crossing is not well defined
+    if abs(y1 - y0) < LEVEL:
         return -np.inf, np.inf
     crossing = x0 + (x1 - x0) * ((row - y0) / (y1 - y0))
     return min(left, crossing), max(right, crossing)

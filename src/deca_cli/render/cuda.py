@@ -106,5 +106,5 @@ def _disk_cache(core: ModuleType) -> dict[str, Any]:
     try:
         utils = importlib.import_module(f"{core.__name__}.utils")
         return {"cache": utils.FileStreamProgramCache()}
-    except (ImportError, AttributeError, OSError):
+    except (ImportError, AttributeError, TypeError, OSError):
         return {}

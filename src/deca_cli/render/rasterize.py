@@ -81,7 +81,9 @@ def rasterize(
 def _check(vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str) -> None:
     """Refuse what the contract does not cover."""
     if vertices.ndim != 3 or vertices.shape[2] != 3 or not vertices.is_floating_point():
-        raise ValueError(f"vertices must be floating point [B, V, 3], got {vertices.dtype} {list(vertices.shape)}")
+        raise ValueError(
+            f"vertices must be floating point [B, V, 3], got {vertices.dtype} {list(vertices.shape)}"
+        )
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
         raise ValueError(f"faces must be integers [F, 3], got {faces.dtype} {list(faces.shape)}")
     if height < 1 or width < 1:
