@@ -1,0 +1,54 @@
+"""The `deca` command: a table of subcommands, none of which imports anything heavy before it runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from deca_cli import __version__
+
+# Adding a command is one line: its name -> the module and the function or Typer app in it.
+# These modules import nothing but typer and the standard library at their top.
+COMMANDS = {
+    "reconstruct": "deca_cli.cli.reconstruct:reconstruct",
+}
+
+app = typer.Typer(
+    name="deca",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn ordinary photos into detailed, animatable 3D heads.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deca {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave."),
+    ] = False,
+) -> None:
+    """Turn ordinary photos into detailed, animatable 3D heads."""
+
+
+def _add(name: str, target: str) -> None:
+    module, attribute = target.split(":")
+    command = getattr(import_module(module), attribute)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+
+
+for _name, _target in COMMANDS.items():
+    _add(_name, _target)

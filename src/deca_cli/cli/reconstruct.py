@@ -1,0 +1,99 @@
+"""`deca reconstruct`: photos in, 3D heads out."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from deca_cli.cli.errors import in_a_sentence
+
+
+class Device(str, Enum):
+    """Where the networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def parse_faces(text: str) -> int:
+    """`largest`, `all` or a number -> how many faces at most; 0 = all."""
+    words = {"all": 0, "largest": 1}
+    if text in words:
+        return words[text]
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is not `largest`, `all` or a number from 1 on.")
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """`x0,y0,x1,y1` -> four numbers."""
+    try:
+        x0, y0, x1, y1 = (float(number) for number in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not four numbers x0,y0,x1,y1.") from None
+    if not (x0 < x1 and y0 < y1):
+        raise typer.BadParameter(f"{text!r} is empty: x0 must be less than x1 and y0 less than y1.")
+    return x0, y0, x1, y1
+
+
+@in_a_sentence
+def reconstruct(
+    photos: Annotated[
+        list[str], typer.Argument(help="Photos, folders of photos, or patterns such as 'holiday/*.jpg'.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("deca-out"),
+    model: Annotated[str, typer.Option(help="Model pack: open, deca, or the path of a pack's folder.")] = "open",
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
+    faces: Annotated[
+        int,
+        typer.Option(parser=parse_faces, metavar="largest|all|N", help="Which faces of a photo, largest first."),
+    ] = "all",  # type: ignore[assignment] # the parser makes it a number
+    bbox: Annotated[
+        Optional[tuple],
+        typer.Option(
+            parser=parse_box,
+            metavar="x0,y0,x1,y1",
+            help="Do not look for faces: one is here, in pixels, brows to chin and ear to ear.",
+        ),
+    ] = None,
+    no_crop: Annotated[
+        bool, typer.Option("--no-crop", help="The photos are aligned crops already: use each as it is.")
+    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")] = False,
+    obj: Annotated[bool, typer.Option("--obj", help="Meshes with texture (OBJ).")] = False,
+    depth: Annotated[bool, typer.Option("--depth", help="Depth maps (16-bit PNG, metres as NPY).")] = False,
+    landmarks: Annotated[bool, typer.Option("--landmarks", help="The 68 landmarks (TXT, JSON, CSV).")] = False,
+    normals: Annotated[bool, typer.Option("--normals", help="Normal maps (PNG).")] = False,
+    images: Annotated[bool, typer.Option("--images", help="The panels of the overlay, one file each.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave finished results alone.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any photo was skipped.")] = False,
+    threads: Annotated[
+        Optional[int], typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
+) -> None:
+    """Reconstruct the heads in photos.
+
+    Every face gets an overlay picture and its parameters; meshes, depth and more on request.
+    """
+    from deca_cli.cli.reconstruct_run import Job, run_job
+    from deca_cli.errors import UsageError
+    from deca_cli.pipeline.settings import Settings
+
+    if bbox is not None and no_crop:
+        raise UsageError("--bbox and --no-crop exclude each other: a crop that is used as it is needs no box.")
+    wanted = {"obj": obj, "depth": depth, "landmarks": landmarks, "normals": normals, "images": images}
+    settings = Settings(
+        max_faces=faces or None,
+        box_px=bbox,
+        whole_photo=no_crop,
+        formats=tuple(name for name, on in wanted.items() if on),
+        resume=resume,
+    )
+    job = Job(tuple(photos), recursive, output, model, device.value, threads, settings, strict, debug)
+    raise typer.Exit(run_job(job))

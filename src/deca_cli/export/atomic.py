@@ -1,0 +1,108 @@
+"""Files appear whole or not at all: written under a temporary name in their own folder, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deca_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import BinaryIO
+
+REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder with --output",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder with --output",
+    errno.EACCES: "permission is denied; choose a folder of your own with --output",
+    errno.EPERM: "permission is denied; choose a folder of your own with --output",
+    errno.EROFS: "the disk is read-only; choose another folder with --output",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder with --output",
+    errno.EEXIST: "a file of that name is in the way; move it or choose another folder with --output",
+    errno.EISDIR: "a folder of that name is in the way; move it or choose another folder with --output",
+    errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter --output or shorten the photo's name",
+}
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The sentence for a failed write."""
+    reason = REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another folder with --output")
+    return OutputError(f"cannot write {path}: {reason}.")
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder and its parents.
+
+    Raises:
+        OutputError: it cannot be made, for example because a file stands in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return folder
+
+
+def check_writable(folder: Path) -> Path:
+    """Make the folder and prove, by writing one byte and taking it away, that files can be written there.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    make_folder(folder)
+    write_bytes(folder / ".deca-write-test", b"0").unlink(missing_ok=True)
+    return folder
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """Let `fill` write the file's content; return the path.
+
+    Raises:
+        OutputError: the content cannot be written; nothing of it is left and an older file stays as it was.
+    """
+    temporary: Path | None = None
+    try:
+        number, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(number, "wb") as stream:
+            fill(stream)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write bytes, whole or not at all; see `write_file`."""
+    return write_file(path, lambda stream: stream.write(content))
+
+
+def write_text(path: Path, content: str) -> Path:
+    """Write UTF-8 text, whole or not at all; see `write_file`."""
+    return write_bytes(path, content.encode("utf-8"))
+
+
+def write_array(path: Path, array: np.ndarray) -> Path:
+    """Write one array as `.npy`, whole or not at all; see `write_file`."""
+    return write_file(path, lambda stream: np.save(stream, array, allow_pickle=False))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write named arrays as `.npz`, whole or not at all; see `write_file`."""
+    return write_file(path, lambda stream: np.savez(stream, **dict(arrays)))  # type: ignore[arg-type]
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,55 @@
+"""`--obj`: the coarse mesh with a texture from the photo, and the detail mesh where the pack has one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deca_cli import __version__
+from deca_cli.export.obj import write_mtl, write_obj
+from deca_cli.export.pictures import write_picture
+from deca_cli.export.texture import texture_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deca_cli.export.capture import Capture
+
+MATERIAL = "head"
+TEXTURE = "texture.png"
+
+
+def write_meshes(capture: Capture, folder: Path) -> list[Path]:
+    """Write `texture.png`, `head.mtl`, `head.obj` and, with a detail pack, `head_detail.obj`; metres, y up."""
+    comments = [
+        f"{capture.photo.path.name}, face {capture.face_number}, made by deca-cli {__version__}",
+        f"model {capture.model}, {capture.model_licence}",
+        "metres (the scale is a guess from one photo), y up, z out of the face, x to the subject's left",
+    ]
+    topology = capture.topology
+    files = [
+        write_picture(folder / TEXTURE, texture_of(capture)),
+        write_mtl(folder / f"{MATERIAL}.mtl", texture=TEXTURE),
+        write_obj(
+            folder / "head.obj",
+            capture.vertices,
+            topology.faces,
+            topology.uv_coordinates,
+            topology.uv_faces,
+            material=MATERIAL,
+            comments=comments,
+        ),
+    ]
+    if capture.detail is not None:
+        detail = capture.detail
+        files.append(
+            write_obj(
+                folder / "head_detail.obj",
+                detail.vertices,
+                detail.faces,
+                detail.uv_coordinates,
+                detail.faces,
+                material=MATERIAL,
+                comments=comments,
+            )
+        )
+    return files

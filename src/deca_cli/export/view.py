@@ -1,0 +1,125 @@
+"""The head as the photo's camera sees it, rasterised on any pixel grid laid over the photo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deca_cli.export.capture import Capture
+
+PIXELS_PER_STRIP = 2_000_000  # 40 MB of fragments at a time
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of whole pixels of a picture: columns left..right - 1, rows top..bottom - 1."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the rectangle in an array [H, W, ...]."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is seen at each pixel of a region."""
+
+    region: Region
+    triangle: np.ndarray  # int32 [h, w], -1 where there is no head
+    barycentrics: np.ndarray  # float32 [h, w, 3]
+
+    @property
+    def covered(self) -> np.ndarray:
+        """Bool [h, w]."""
+        return self.triangle >= 0
+
+    def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """[V, D] values at the corners of `faces` -> float32 [h, w, D], 0 where there is no head."""
+        covered = self.covered
+        corners = faces[self.triangle[covered]]  # [n, 3]
+        weights = self.barycentrics[covered]  # [n, 3]
+        values = np.asarray(values, np.float32)
+        mixed = weights[:, :1] * values[corners[:, 0]]
+        mixed += weights[:, 1:2] * values[corners[:, 1]]
+        mixed += weights[:, 2:] * values[corners[:, 2]]
+        out = np.zeros((*covered.shape, values.shape[1]), np.float32)
+        out[covered] = mixed
+        return out
+
+
+def positions_on(capture: Capture, points_px: np.ndarray, picture_size: tuple[int, int]) -> np.ndarray:
+    """[N, 2+] photo pixels -> [N, 2] positions on a picture of the whole photo at another size, from its top left edge.
+
+    Args:
+        capture: says the photo's size and where in a pixel its index points.
+        points_px: positions as pixel indices of the photo.
+        picture_size: (width, height) of the picture; its pixel i reaches from i to i + 1.
+    """
+    scale = np.array(picture_size) / (capture.photo.width, capture.photo.height)
+    return (points_px[:, :2] - capture.pixel_offset) * scale
+
+
+def head_region(capture: Capture, picture_size: tuple[int, int]) -> Region:
+    """The part of the picture that the head can touch; it may be empty."""
+    places = positions_on(capture, capture.vertices_px, picture_size)
+    (left, top), (right, bottom) = places.min(axis=0), places.max(axis=0)
+    width, height = picture_size
+    x0, y0 = (min(max(math.floor(low), 0), size) for low, size in ((left, width), (top, height)))
+    x1, y1 = (min(max(math.ceil(high), 0), size) for high, size in ((right, width), (bottom, height)))
+    return Region(x0, y0, max(x0, x1), max(y0, y1))
+
+
+def look(capture: Capture, picture_size: tuple[int, int], region: Region | None = None) -> View:
+    """Rasterise the head over a picture of the whole photo at any size.
+
+    Args:
+        capture: the face.
+        picture_size: (width, height) that the whole photo would have.
+        region: the part to rasterise; all of the head if left out.
+    """
+    import torch
+
+    from deca_cli.render.rasterize import rasterize
+
+    region = region or head_region(capture, picture_size)
+    if region.width == 0 or region.height == 0:
+        shape = (region.height, region.width)
+        return View(region, np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32))
+    places = positions_on(capture, capture.vertices_px, picture_size)
+    flat = (places - (region.left, region.top)) * 2 / (region.width, region.height) - 1
+    depth = capture.vertices_px[:, 2:] - capture.vertices_px[:, 2].min()
+    ndc = np.concatenate([flat, depth / max(float(depth.max()), 1e-9)], axis=1).astype(np.float32)
+    fragments = rasterize(
+        torch.from_numpy(ndc)[None], torch.from_numpy(capture.topology.faces), region.height, region.width
+    )
+    return View(region, fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
+
+
+def look_in_strips(capture: Capture, picture_size: tuple[int, int]) -> Iterator[View]:
+    """As `look`, but one strip of rows after another, so that memory does not grow with the photo."""
+    whole = head_region(capture, picture_size)
+    rows = max(1, PIXELS_PER_STRIP // max(whole.width, 1))
+    for top in range(whole.top, whole.bottom, rows):
+        strip = Region(whole.left, top, whole.right, min(top + rows, whole.bottom))
+        yield look(capture, picture_size, strip)

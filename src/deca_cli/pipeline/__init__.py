@@ -1,0 +1,1 @@
+"""From photos to files: the one path that every command calls."""
