@@ -63,7 +63,8 @@ def save_head(
         path: Destination; replaced only when the whole file has been written.
         assets: The head; checked first.
         albedo: Its albedo model, if any.
-        compact: Store the bases as float16 and the albedo basis as int8 with one scale per component.
+        compact: Store the bases as float16 and the albedo basis as int8 with one scale per component, compressed;
+            otherwise all float32 values are kept, and stored as they are, which loads faster.
 
     Raises:
         ModelError: An array does not fit; the message names it.
@@ -75,7 +76,7 @@ def save_head(
     check_head(assets)
     if albedo is not None:
         check_albedo(albedo)
-    npz.write_arrays(path, npz.to_arrays(assets, albedo, compact=compact))
+    npz.write_arrays(path, npz.to_arrays(assets, albedo, compact=compact), compress=compact)
 
 
 def load_head(path: Path) -> tuple[HeadAssets, AlbedoAssets | None]:

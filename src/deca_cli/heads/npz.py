@@ -108,8 +108,8 @@ def _take(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray
     return arrays[name]
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a compressed ``.npz`` in one step: either the whole file appears at `path` or nothing changes.
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool) -> None:
+    """Write a ``.npz`` in one step: either the whole file appears at `path` or nothing changes.
 
     Raises:
         OutputError: The file cannot be written.
@@ -122,7 +122,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
                 for key, array in arrays.items():
                     entry = zipfile.ZipInfo(f"{key}.npy", date_time=EPOCH)
-                    entry.compress_type = zipfile.ZIP_DEFLATED
+                    entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
                     entry.create_system = 3  # the same on every platform
                     archive.writestr(entry, _npy_bytes(array), compresslevel=9)
             temporary.chmod(0o644)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ class DetailDecoder(nn.Module):
             nn.Linear(JAW_SIZE + expression_size + detail_size, WIDTHS[0] * START_SIZE * START_SIZE)
         )
         layers: list[nn.Module] = [nn.BatchNorm2d(WIDTHS[0])]
-        for inputs, outputs in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        for inputs, outputs in pairwise(WIDTHS):
             layers += [
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
                 nn.Conv2d(inputs, outputs, 3, padding=1),

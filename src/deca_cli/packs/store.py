@@ -64,7 +64,7 @@ def load_pack(name_or_path: str | Path, device: torch.device | str = "cpu") -> P
     assets, albedo = load_head(folder / manifest.head)
     _check_head_fits(manifest, assets, folder)
     with torch.device("meta"):  # no random start values: they would cost more than the loading
-        networks = _build_networks(manifest)
+        networks = build_networks(manifest)
     for name, network in networks.items():
         load_weights(network, folder / f"{name}.safetensors")
     deca = Deca(
@@ -79,7 +79,7 @@ def load_pack(name_or_path: str | Path, device: torch.device | str = "cpu") -> P
     return Pack(manifest, deca.eval().requires_grad_(False).to(device), assets, folder)
 
 
-def _build_networks(manifest: Manifest) -> dict[str, torch.nn.Module]:
+def build_networks(manifest: Manifest) -> dict[str, torch.nn.Module]:
     """The networks by file name, which is also their name in `Deca`."""
     sizes = manifest.sizes
     networks: dict[str, torch.nn.Module] = {
@@ -137,14 +137,25 @@ def save_pack(
                 save_weights(state, new / f"{name}.safetensors", dtype)
             (new / FILE_NAME).write_text(manifest_text(manifest), encoding="utf-8")
             _carry_over(folder, new)
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
+            _swap(new, folder, old)
     except OSError as error:
         raise OutputError(
             f"Cannot save the model pack to {folder}: {error}. Choose another folder."
         ) from error
     return folder
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """Put `new` in the place of `folder`; if that fails, the old one comes back."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
 
 
 def _carry_over(folder: Path, new: Path) -> None:
