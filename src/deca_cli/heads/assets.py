@@ -44,6 +44,27 @@ class HeadAssets:
     fixed_displacement: np.ndarray  # float32 [U, U], metres along the normal
     masks: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))  # uint8 [U, U]
     mirror_vertices: np.ndarray | None = None  # int32 [V], the vertex across the symmetry plane
+    vertex_regions: np.ndarray | None = None  # uint8 [V], which of `region_names` the vertex belongs to
+    region_names: tuple[str, ...] = ()  # skin, scalp, lips, eyeball_left, ... of the open head
+
+    def region(self, *names: str) -> np.ndarray:
+        """Indices int64 of the vertices in the named regions.
+
+        Raises:
+            ModelError: The head has no such region.
+        """
+        import numpy as np
+
+        from deca_cli.errors import ModelError
+
+        unknown = [name for name in names if name not in self.region_names]
+        if unknown or self.vertex_regions is None:
+            raise ModelError(
+                f"The head `{self.name}` has no vertex region {', '.join(unknown)}, only "
+                f"{', '.join(self.region_names) or 'none at all'}: use the bundled open head here."
+            )
+        numbers = [self.region_names.index(name) for name in names]
+        return np.flatnonzero(np.isin(self.vertex_regions, numbers))
 
 
 @dataclass(frozen=True)

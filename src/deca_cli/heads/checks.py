@@ -83,6 +83,9 @@ def check_head(assets: HeadAssets, path: Path | None = None) -> None:
     if assets.mirror_vertices is not None:
         check.array("mirror_vertices", assets.mirror_vertices, np.int32, (vertices,))
         check.indices("mirror_vertices", assets.mirror_vertices, vertices)
+    if assets.vertex_regions is not None:
+        check.array("vertex_regions", assets.vertex_regions, np.uint8, (vertices,))
+        check.indices("vertex_regions", assets.vertex_regions, len(assets.region_names))
 
 
 def _check_skeleton(check: _Checker, assets: HeadAssets, vertices: int) -> None:

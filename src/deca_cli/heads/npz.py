@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip entry can carry
-TEXTS = ("expression_names", "joint_names")
+TEXTS = ("expression_names", "joint_names", "region_names")
 BASES = ("shape_basis", "expression_basis")
-SPECIAL = ("name", "masks", "mirror_vertices", *TEXTS, *BASES)
+OPTIONAL = ("mirror_vertices", "vertex_regions")
+SPECIAL = ("name", "masks", *OPTIONAL, *TEXTS, *BASES)
 PLAIN = tuple(f.name for f in fields(HeadAssets) if f.name not in SPECIAL)
 
 
@@ -43,8 +44,9 @@ def to_arrays(assets: HeadAssets, albedo: AlbedoAssets | None, *, compact: bool)
         arrays[name] = np.moveaxis(getattr(assets, name), 2, 0).astype(basis_type)
     arrays["pose_basis"] = assets.pose_basis.astype(basis_type)
     arrays |= {f"mask_{name}": mask for name, mask in assets.masks.items()}
-    if assets.mirror_vertices is not None:
-        arrays["mirror_vertices"] = assets.mirror_vertices
+    for name in OPTIONAL:
+        if getattr(assets, name) is not None:
+            arrays[name] = getattr(assets, name)
     if albedo is not None:
         arrays |= _albedo_arrays(albedo, compact=compact)
     return arrays
@@ -80,7 +82,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[HeadAsset
     values["pose_basis"] = _take(arrays, "pose_basis", path).astype(np.float32)
     masks = {name.removeprefix("mask_"): array for name, array in arrays.items() if name.startswith("mask_")}
     values["masks"] = MappingProxyType(masks)
-    values["mirror_vertices"] = arrays.get("mirror_vertices")
+    values |= {name: arrays.get(name) for name in OPTIONAL}
     return HeadAssets(**values), _albedo_from(arrays, path)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,153 @@
+"""From clean rendering to the picture a camera, a website and a re-compression leave behind. All effects are per picture."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deca_cli.synthetic.skin import to_display
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.draws import Draws
+
+JPEG_LUMINANCE = (  # ITU-T T.81, Annex K, table K.1
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+def expose(draws: Draws, linear: Tensor) -> Tensor:
+    """Linear light to display values: automatic exposure that sometimes errs, white balance, contrast curve."""
+    n = linear.shape[0]
+    level = linear.clamp(0, 4).mean((1, 2, 3), keepdim=True).clamp_min(0.01)
+    gain = (0.22 / level) ** draws.uniform(n, 1, 1, 1, low=0.3, high=0.9) * torch.exp(
+        draws.normal(n, 1, 1, 1, std=0.35)
+    )
+    cast = torch.exp(draws.normal(n, 3, 1, 1, std=0.07))
+    light = linear * gain * cast
+    shoulder = draws.chance(0.5, n, 1, 1, 1)  # film-like roll-off against hard clipping
+    display = to_display(torch.where(shoulder, 1 - torch.exp(-light * 1.2), light))
+    contrast = torch.exp(draws.normal(n, 1, 1, 1, std=0.18))
+    lift = draws.normal(n, 1, 1, 1, std=0.035)
+    return ((display - 0.5) * contrast + 0.5 + lift).clamp(0, 1)
+
+
+def recolour(draws: Draws, picture: Tensor) -> Tensor:
+    """Saturation from grey to vivid, and plain black and white."""
+    n = picture.shape[0]
+    grey = (picture * picture.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    amount = draws.uniform(n, 1, 1, 1, low=0.5, high=1.4) * ~draws.chance(0.12, n, 1, 1, 1)
+    return (grey + (picture - grey) * amount).clamp(0, 1)
+
+
+def blur(draws: Draws, picture: Tensor, share: float = 0.45, reach: int = 6) -> Tensor:
+    """Defocus and motion: one anisotropic Gaussian per picture, as a depthwise convolution."""
+    n, channels, height, width = picture.shape
+    wide = draws.log_uniform(n, low=0.3, high=2.6) * draws.chance(share, n) + 0.18
+    narrow = wide * torch.where(
+        draws.chance(0.3, n), draws.uniform(n, low=0.15, high=0.6), torch.ones_like(wide)
+    )
+    angle = draws.uniform(n, low=0, high=math.pi)
+    axis = torch.arange(-reach, reach + 1, device=picture.device, dtype=torch.float32)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    along = x * angle.cos()[:, None, None] + y * angle.sin()[:, None, None]
+    across = y * angle.cos()[:, None, None] - x * angle.sin()[:, None, None]
+    kernel = torch.exp(
+        -0.5 * ((along / wide[:, None, None]) ** 2 + (across / narrow.clamp_min(0.18)[:, None, None]) ** 2)
+    )
+    kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    padded = F.pad(picture, (reach,) * 4, mode="replicate").reshape(
+        1, n * channels, height + 2 * reach, width + 2 * reach
+    )
+    weight = kernel.repeat_interleave(channels, 0)[:, None]
+    return F.conv2d(padded, weight, groups=n * channels).reshape(n, channels, height, width)
+
+
+def lower_resolution(draws: Draws, picture: Tensor, share: float = 0.4) -> Tensor:
+    """Shrink and enlarge again: small faces and thumbnails. Pictures are handled in groups of one size each."""
+    n, size = picture.shape[0], picture.shape[-1]
+    factors = (0.75, 0.55, 0.4, 0.28)
+    group = draws.choice([1 - share] + [share / len(factors)] * len(factors), n)
+    result = picture.clone()
+    for index, factor in enumerate(factors, start=1):
+        members = (group == index).nonzero()[:, 0]
+        small = F.interpolate(
+            picture[members], size=(round(size * factor),) * 2, mode="bilinear", antialias=index % 2 == 0
+        )
+        large = F.interpolate(small, size=(size, size), mode="bicubic" if index % 2 else "bilinear")
+        result = result.index_copy(0, members, large)
+    return result.clamp(0, 1)
+
+
+def add_noise(draws: Draws, picture: Tensor) -> Tensor:
+    """Sensor noise that grows with the square root of the signal, sometimes coarse and coloured."""
+    n, channels, height, width = picture.shape
+    strength = draws.log_uniform(n, 1, 1, 1, low=0.002, high=0.09) * draws.chance(0.7, n, 1, 1, 1)
+    fine = draws.normal(n, channels, height, width)
+    coarse = F.interpolate(
+        draws.normal(n, channels, height // 2, width // 2), size=(height, width), mode="bilinear"
+    )
+    mixed = torch.where(draws.chance(0.3, n, 1, 1, 1), coarse * 1.4, fine)
+    mixed = torch.where(draws.chance(0.5, n, 1, 1, 1), mixed, mixed.mean(1, keepdim=True) * 1.6)
+    return (picture + mixed * strength * (0.35 + picture.sqrt())).clamp(0, 1)
+
+
+def _cosine_basis(device: torch.device) -> Tensor:
+    """[8, 8] orthonormal DCT-II matrix."""
+    k = torch.arange(8, device=device, dtype=torch.float32)
+    basis = torch.cos((2 * k + 1) * k[:, None] * math.pi / 16) * 0.5
+    return torch.cat([basis[:1] / math.sqrt(2), basis[1:]])
+
+
+def compress(draws: Draws, picture: Tensor, share: float = 0.5) -> Tensor:
+    """JPEG: 8x8 cosine transform, quantisation at a random quality, back. The side must be a multiple of 8."""
+    n, channels, height, width = picture.shape
+    to_ycc = picture.new_tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    )
+    basis = _cosine_basis(picture.device)
+    quality = draws.uniform(n, low=12, high=95)
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+    luminance = picture.new_tensor(JPEG_LUMINANCE)
+    chroma = torch.maximum(luminance, luminance.T) * 1.3
+    step = (torch.stack([luminance, chroma, chroma]) * scale[:, None, None, None]).clamp_min(1) / 255
+    ycc = torch.einsum("kc,nchw->nkhw", to_ycc, picture)
+    blocks = ycc.reshape(n, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
+    frequencies = basis @ blocks @ basis.T
+    step = step[:, :, None, None]
+    restored = basis.T @ (torch.round(frequencies / step) * step) @ basis
+    ycc = restored.permute(0, 1, 2, 4, 3, 5).reshape(n, channels, height, width)
+    result = torch.einsum("ck,nkhw->nchw", torch.linalg.inv(to_ycc), ycc).clamp(0, 1)
+    return torch.where(draws.chance(share, n, 1, 1, 1), result, picture)
+
+
+def cut_borders(draws: Draws, picture: Tensor, share: float = 0.18) -> Tensor:
+    """Black where the crop reaches over the edge of the photo, as the pipeline's crops have it."""
+    n, size = picture.shape[0], picture.shape[-1]
+    axis = torch.linspace(0, 1, size, device=picture.device)
+    keep = torch.ones(n, size, size, dtype=torch.bool, device=picture.device)
+    cut = draws.chance(share, n)
+    for side in range(4):
+        margin = draws.uniform(n) ** 1.5 * 0.4 * draws.chance(0.4, n) * cut
+        line = axis > margin[:, None] if side < 2 else axis < 1 - margin[:, None]
+        keep = keep & (line[:, None, :] if side % 2 == 0 else line[:, :, None])
+    return picture * keep[:, None]
+
+
+def degrade(draws: Draws, linear: Tensor) -> Tensor:
+    """The whole chain: linear rendering [N, 3, S, S] to display values in [0, 1]."""
+    picture = recolour(draws, expose(draws, linear))
+    picture = blur(draws, picture)
+    picture = lower_resolution(draws, picture)
+    picture = compress(draws, add_noise(draws, picture))
+    return cut_borders(draws, picture)

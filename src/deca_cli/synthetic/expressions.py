@@ -1,0 +1,171 @@
+"""Named expressions and visemes as ARKit-52 coefficients, and plausible random combinations of them.
+
+The names and their meaning are those of Apple's ARKit ``ARFaceAnchor.BlendShapeLocation``; which coefficients make up
+an expression follows the usual action-unit descriptions of the Facial Action Coding System (Ekman and Friesen).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from deca_cli.synthetic.draws import Draws
+
+
+def _both(**values: float) -> dict[str, float]:
+    """The same value on the left and on the right."""
+    return {f"{name}{side}": value for name, value in values.items() for side in ("Left", "Right")}
+
+
+EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "neutral": {},
+        "smile": _both(mouthSmile=0.7, cheekSquint=0.35, eyeSquint=0.2, mouthDimple=0.2),
+        "grin": _both(mouthSmile=0.85, mouthUpperUp=0.4, mouthLowerDown=0.3, cheekSquint=0.55, eyeSquint=0.4),
+        "laugh": {
+            **_both(mouthSmile=0.9, mouthUpperUp=0.5, mouthLowerDown=0.5, cheekSquint=0.7, eyeSquint=0.5),
+            "jawOpen": 0.45,
+        },
+        "surprise": {
+            **_both(browOuterUp=0.8, eyeWide=0.7),
+            "browInnerUp": 0.9,
+            "jawOpen": 0.5,
+            "mouthFunnel": 0.2,
+        },
+        "fear": {
+            **_both(browOuterUp=0.4, eyeWide=0.8, mouthStretch=0.6, browDown=0.25),
+            "browInnerUp": 0.8,
+            "jawOpen": 0.3,
+        },
+        "anger": {
+            **_both(browDown=0.9, eyeSquint=0.4, noseSneer=0.4, mouthPress=0.5, mouthFrown=0.3),
+            "mouthClose": 0.05,
+        },
+        "shout": {
+            **_both(browDown=0.8, noseSneer=0.6, mouthUpperUp=0.7, mouthLowerDown=0.6, mouthStretch=0.4),
+            "jawOpen": 0.7,
+        },
+        "disgust": _both(noseSneer=0.9, mouthUpperUp=0.6, browDown=0.4, cheekSquint=0.4, mouthFrown=0.3),
+        "sadness": {
+            **_both(mouthFrown=0.7, browDown=0.15, eyeLookDown=0.2),
+            "browInnerUp": 0.8,
+            "mouthShrugLower": 0.4,
+        },
+        "pout": {**_both(mouthFrown=0.3), "mouthPucker": 0.5, "mouthShrugLower": 0.6, "mouthRollLower": 0.1},
+        "kiss": {"mouthPucker": 0.9, **_both(eyeSquint=0.1)},
+        "whistle": {"mouthFunnel": 0.6, "mouthPucker": 0.6, "jawOpen": 0.1},
+        "puff": {"cheekPuff": 0.9, "mouthClose": 0.05, **_both(mouthPress=0.4)},
+        "yawn": {**_both(eyeBlink=0.7, browDown=0.2, mouthStretch=0.2), "jawOpen": 0.95, "browInnerUp": 0.3},
+        "eyes_closed": _both(eyeBlink=1.0),
+        "sleepy": _both(eyeBlink=0.55, browOuterUp=0.15),
+        "squint": _both(eyeSquint=0.9, browDown=0.5, cheekSquint=0.5),
+        "wide_eyes": _both(eyeWide=1.0, browOuterUp=0.3),
+        "brows_up": {**_both(browOuterUp=1.0), "browInnerUp": 1.0},
+        "frown": _both(browDown=1.0),
+        "wink_left": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.6, "mouthSmileLeft": 0.4},
+        "wink_right": {"eyeBlinkRight": 1.0, "cheekSquintRight": 0.6, "mouthSmileRight": 0.4},
+        "smirk_left": {"mouthSmileLeft": 0.7, "mouthDimpleLeft": 0.4, "mouthLeft": 0.2},
+        "smirk_right": {"mouthSmileRight": 0.7, "mouthDimpleRight": 0.4, "mouthRight": 0.2},
+        "lips_pressed": {**_both(mouthPress=0.8), "mouthRollLower": 0.5, "mouthRollUpper": 0.5},
+        "mouth_open": {"jawOpen": 0.8},
+        "grimace": _both(mouthStretch=0.8, mouthUpperUp=0.4, mouthLowerDown=0.6, eyeSquint=0.4),
+        "jaw_left": {"jawLeft": 0.8, "mouthLeft": 0.4},
+        "jaw_right": {"jawRight": 0.8, "mouthRight": 0.4},
+    }
+)
+
+VISEMES: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "aa": {"jawOpen": 0.55, **_both(mouthLowerDown=0.2, mouthUpperUp=0.1)},
+        "ee": {"jawOpen": 0.2, **_both(mouthStretch=0.4, mouthSmile=0.3, mouthLowerDown=0.3)},
+        "ih": {"jawOpen": 0.25, **_both(mouthStretch=0.2, mouthLowerDown=0.2)},
+        "oh": {"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.2},
+        "ou": {"jawOpen": 0.2, "mouthPucker": 0.7, "mouthFunnel": 0.3},
+        "mbp": {**_both(mouthPress=0.4), "mouthRollLower": 0.3, "mouthRollUpper": 0.3},
+        "fv": {"mouthRollLower": 0.5, "jawOpen": 0.1, **_both(mouthUpperUp=0.3)},
+        "l": {"jawOpen": 0.3, **_both(mouthLowerDown=0.1)},
+        "ch": {"jawOpen": 0.12, "mouthFunnel": 0.5, **_both(mouthLowerDown=0.2, mouthUpperUp=0.2)},
+        "ss": {"jawOpen": 0.06, **_both(mouthStretch=0.4, mouthLowerDown=0.3, mouthUpperUp=0.15)},
+    }
+)
+
+# Coefficients that are never drawn independently: the gaze has its own draw, and the tongue stays in.
+_DRAWN_APART = ("eyeLook", "tongueOut")
+_MOUTH_CLOSE_NEEDS_JAW = ("mouthClose", "jawOpen")
+
+
+def coefficient_table(expressions: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Tensor:
+    """[number of expressions, number of names] coefficients in the order of ``names``.
+
+    Raises:
+        KeyError: an expression uses a coefficient that is not in ``names``.
+    """
+    column = {name: index for index, name in enumerate(names)}
+    table = torch.zeros(len(expressions), len(names))
+    for row, values in enumerate(expressions.values()):
+        for name, value in values.items():
+            table[row, column[name]] = value
+    return table
+
+
+class ExpressionSampler:
+    """Draws plausible ARKit coefficients: named expressions, visemes, small independent actions, gaze, blinks."""
+
+    def __init__(self, names: Sequence[str], device: torch.device | str) -> None:
+        self.names = tuple(names)
+        self.expressions = coefficient_table(EXPRESSIONS, names).to(device)
+        self.visemes = coefficient_table(VISEMES, names).to(device)
+        free = [not name.startswith(_DRAWN_APART) for name in names]
+        self.free = torch.tensor(free, dtype=torch.float32, device=device)
+        self.left = self._columns("Left", device)
+        self.right = self._columns("Right", device)
+        self.blink = self._columns("eyeBlink", device)
+
+    def _columns(self, part: str, device: torch.device | str) -> Tensor:
+        return torch.tensor([float(part in name) for name in self.names], device=device)
+
+    def sample(self, draws: Draws, count: int) -> Tensor:
+        """[count, 52] coefficients in [0, 1]."""
+        first = self.expressions[draws.integers(len(self.expressions), count)]
+        second = self.expressions[draws.integers(len(self.expressions), count)]
+        speech = self.visemes[draws.integers(len(self.visemes), count)]
+        total = first * draws.uniform(count, 1, low=0.15, high=1.15)
+        total = total + second * draws.uniform(count, 1, low=0.1, high=0.8) * draws.chance(0.3, count, 1)
+        total = total + speech * draws.uniform(count, 1, low=0.2, high=1.1) * draws.chance(0.35, count, 1)
+        loose = draws.uniform(count, len(self.names)) ** 2 * draws.chance(0.12, count, len(self.names))
+        total = total + loose * self.free * draws.uniform(count, 1, low=0.2, high=1.0)
+        total = total + self.blink * draws.chance(0.08, count, 1) * draws.uniform(count, 1, low=0.5, high=1.0)
+        total = total * draws.chance(0.88, count, 1)  # the rest keeps a neutral face
+        lean = draws.normal(count, 1, std=0.12)
+        total = total * (1 + lean * self.left - lean * self.right)
+        total = total + self._gaze(draws, count)
+        return self._close_with_jaw(total.clamp(0, 1))
+
+    def _gaze(self, draws: Draws, count: int) -> Tensor:
+        """Both eyes look the same way; a look to the subject's left is Out for the left eye and In for the right."""
+        side = (draws.normal(count, std=0.35) * draws.chance(0.7, count)).clamp(-1, 1)
+        up = (draws.normal(count, std=0.3) * draws.chance(0.7, count)).clamp(-1, 1)
+        amounts = {
+            "eyeLookOutLeft": side,
+            "eyeLookInRight": side,
+            "eyeLookInLeft": -side,
+            "eyeLookOutRight": -side,
+            "eyeLookUpLeft": up,
+            "eyeLookUpRight": up,
+            "eyeLookDownLeft": -up,
+            "eyeLookDownRight": -up,
+        }
+        columns = [amounts.get(name, torch.zeros_like(side)).clamp_min(0) for name in self.names]
+        return torch.stack(columns, dim=1)
+
+    def _close_with_jaw(self, coefficients: Tensor) -> Tensor:
+        """``mouthClose`` undoes an open jaw, so it never exceeds ``jawOpen`` (ARKit's own description)."""
+        close, jaw = (self.names.index(name) for name in _MOUTH_CLOSE_NEEDS_JAW)
+        limited = torch.minimum(coefficients[:, close], coefficients[:, jaw])
+        return torch.cat([coefficients[:, :close], limited[:, None], coefficients[:, close + 1 :]], dim=1)

@@ -1,0 +1,96 @@
+"""Light on synthetic faces: coloured surroundings, a key light with cast shadows, highlights. Linear RGB throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.draws import Draws
+
+
+@dataclass(frozen=True)
+class Lights:
+    """One lighting per face. Directions are unit vectors towards the light, camera-aligned (z towards the viewer)."""
+
+    ambient: Tensor  # [N, 3]
+    slope: Tensor  # [N, 3, 3] RGB by direction: surroundings brighter on one side (first band of harmonics)
+    key_direction: Tensor  # [N, 3]
+    key: Tensor  # [N, 3]
+    fill_direction: Tensor  # [N, 3]
+    fill: Tensor  # [N, 3]
+    shadow: Tensor  # [N] strength of the key light's cast shadow, 0 = none
+    gloss: Tensor  # [N] strength of highlights
+    sharpness: Tensor  # [N] Blinn-Phong exponent
+
+
+def _upper_front(draws: Draws, count: int) -> Tensor:
+    """Directions mostly from above and in front, sometimes from anywhere."""
+    common = draws.normal(count, 3) * torch.tensor([0.9, 0.55, 0.6], device=draws.device)
+    common = common + torch.tensor([0.0, 0.45, 0.75], device=draws.device)
+    return F.normalize(
+        torch.where(draws.chance(0.2, count)[:, None], draws.directions(count), common), dim=-1
+    )
+
+
+def _colour(draws: Draws, count: int, spread: float) -> Tensor:
+    """Warm-to-cold light with a little green-magenta, mean 1."""
+    warmth = draws.normal(count, 1, std=spread)
+    axis = torch.tensor([1.0, 0.05, -1.0], device=draws.device)
+    return torch.exp(warmth * axis + draws.normal(count, 3, std=0.3 * spread))
+
+
+def sample_lights(draws: Draws, count: int) -> Lights:
+    """Draw ``count`` lightings."""
+    key = draws.log_uniform(count, 1, low=0.08, high=2.2)
+    key = torch.where(draws.chance(0.15, count)[:, None], key * 1.8, key)
+    return Lights(
+        ambient=_colour(draws, count, 0.15) * draws.log_uniform(count, 1, low=0.12, high=0.9),
+        slope=draws.normal(count, 3, 1, std=0.12) * draws.directions(count, 1)
+        + draws.normal(count, 3, 3, std=0.03),
+        key_direction=_upper_front(draws, count),
+        key=_colour(draws, count, 0.2) * key,
+        fill_direction=draws.directions(count),
+        fill=_colour(draws, count, 0.3) * draws.uniform(count, 1, low=0.0, high=0.5),
+        shadow=draws.chance(0.6, count) * draws.uniform(count, low=0.4, high=1.0),
+        gloss=draws.log_uniform(count, low=0.01, high=0.5),
+        sharpness=draws.log_uniform(count, low=6.0, high=60.0),
+    )
+
+
+def illuminate(
+    albedo: Tensor, normals: Tensor, lights: Lights, occlusion: Tensor, lit: Tensor, gloss: Tensor
+) -> Tensor:
+    """Reflected light.
+
+    Args:
+        albedo: [N, 3, H, W] linear reflectance.
+        normals: [N, 3, H, W] unit normals, camera-aligned, z towards the viewer.
+        occlusion: [N, 1, H, W] share of the surroundings that the point sees.
+        lit: [N, 1, H, W] share of the key light that arrives.
+        gloss: [N, 1, H, W] multiplies the highlights.
+
+    Returns:
+        [N, 3, H, W] linear light, not clamped.
+    """
+    n = (slice(None), slice(None), None, None)
+    along_key = torch.einsum("nchw,nc->nhw", normals, lights.key_direction).clamp_min(0)[:, None]
+    along_fill = torch.einsum("nchw,nc->nhw", normals, lights.fill_direction).clamp_min(0)[:, None]
+    around = lights.ambient[n] + torch.einsum("nchw,nkc->nkhw", normals, lights.slope)
+    diffuse = (
+        around.clamp_min(0) * occlusion
+        + lights.key[n] * along_key * lit
+        + lights.fill[n] * along_fill * occlusion
+    )
+    half = F.normalize(lights.key_direction + torch.tensor([0.0, 0.0, 1.0], device=albedo.device), dim=-1)
+    mirror = torch.einsum("nchw,nc->nhw", normals, half).clamp_min(1e-4)[:, None]
+    highlight = (
+        mirror ** lights.sharpness[:, None, None, None] * lit * gloss * lights.gloss[:, None, None, None]
+    )
+    # Grazing light reflects more (Schlick's approximation with 4 % at normal incidence, as skin has).
+    rim = 0.04 + 0.25 * (1 - normals[:, 2:3].clamp(0, 1)) ** 5
+    return albedo * diffuse + highlight * lights.key[n] + rim * gloss * around.clamp_min(0) * 0.3
