@@ -6,11 +6,11 @@ searches scales by stretching the window; here the picture is shrunk instead, th
 each window keeps its stage sums, so that candidates can be ranked.
 """
 
-import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numba
 import numpy as np
 
@@ -81,27 +81,30 @@ def _numbers(node: ET.Element) -> list[float]:
     return [float(text) for text in (node.text or "").split()]
 
 
-def scan(cascade: Cascade, grey: np.ndarray, stride: int, slack: float) -> tuple[np.ndarray, np.ndarray]:
-    """Test every window of a grey picture.
+def scan(
+    cascade: Cascade, grey: np.ndarray, spans: np.ndarray, stride: int, slack: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Test the windows of a grey picture.
 
     Args:
         cascade: the classifier.
         grey: uint8 [H, W].
-        stride: pixels between neighbouring windows.
+        spans: int32 [H - window + 1, 2], first and last left edge of the windows whose top is on each row; an
+            empty span has first > last.
+        stride: pixels between neighbouring windows; 2 tests every second row and column.
         slack: taken off every stage threshold; above 0 more windows pass, for recall.
 
     Returns:
-        corners int32 [N, 2] (left, top) of the windows that pass all stages, in pixels of `grey`, and their scores
-        float32 [N]: the mean over stages of (stage sum minus threshold).
+        corners int32 [N, 2] (left, top) of the windows that pass all stages, and their scores float32 [N]: the
+        mean over stages of (stage sum minus lowered threshold).
     """
     height, width = grey.shape
     if min(height, width) < cascade.window:
         return np.empty((0, 2), np.int32), np.empty(0, np.float32)
-    integral = np.zeros((height + 1, width + 1), dtype=np.int32)
-    np.cumsum(np.cumsum(grey, axis=0, dtype=np.int32), axis=1, out=integral[1:, 1:])
     scores = _scores(
-        integral,
+        cv2.integral(grey),
         cascade.window,
+        spans,
         stride,
         cascade.stage_starts,
         cascade.stage_thresholds - np.float32(slack + ROUNDING),
@@ -109,9 +112,14 @@ def scan(cascade: Cascade, grey: np.ndarray, stride: int, slack: float) -> tuple
         cascade.tables,
         cascade.leaves,
     )
-    rows, columns = np.nonzero(scores > -math.inf)
-    corners = np.stack([columns, rows], axis=1).astype(np.int32) * stride
-    return corners, scores[rows, columns]
+    rows, columns = np.nonzero(scores)
+    return np.stack([columns, rows], axis=1).astype(np.int32) * stride, scores[rows, columns]
+
+
+def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:
+    """Spans for `scan` that cover a whole picture."""
+    rows = max(height - cascade.window + 1, 0)
+    return np.tile(np.array([0, width - cascade.window], dtype=np.int32), (rows, 1))
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -143,6 +151,7 @@ def _pattern(integral: np.ndarray, left: int, top: int, width: int, height: int)
 def _scores(  # noqa: PLR0917 - compiled code takes no dataclass
     integral: np.ndarray,
     window: int,
+    spans: np.ndarray,
     stride: int,
     stage_starts: np.ndarray,
     stage_thresholds: np.ndarray,
@@ -150,13 +159,15 @@ def _scores(  # noqa: PLR0917 - compiled code takes no dataclass
     tables: np.ndarray,
     leaves: np.ndarray,
 ) -> np.ndarray:  # pragma: no cover
-    """Score of every window, -inf where a stage rejects it; float32 [rows, columns] of windows."""
+    """Score of every window, 0 where it is not tested or a stage rejects it; float32 [rows, columns] of windows."""
     rows = (integral.shape[0] - 1 - window) // stride + 1
     columns = (integral.shape[1] - 1 - window) // stride + 1
     stages = stage_thresholds.shape[0]
-    scores = np.full((rows, columns), -np.inf, dtype=np.float32)
+    scores = np.zeros((rows, columns), dtype=np.float32)
     for row in numba.prange(rows):
-        for column in range(columns):
+        first = max(-(-spans[row * stride, 0] // stride), 0)
+        last = min(spans[row * stride, 1] // stride, columns - 1)
+        for column in range(first, last + 1):
             total = np.float32(0)
             passed = True
             for stage in range(stages):

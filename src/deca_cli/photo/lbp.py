@@ -39,32 +39,33 @@ class Pass:
 
     Attributes:
         long_side: the photo is scaled so that its longer side has this many pixels.
-        largest: windows up to this many pixels of the scaled photo; the smallest is the cascade's own 24.
+        smallest, largest: sides of the windows in pixels of the scaled photo; never under the cascade's own 24.
+        angle_deg: in-plane rotation of the faces that are looked for.
         growth: ratio of one window size to the next.
-        stride: pixels between windows, at the size where the window is 24 pixels.
-        angles_deg: in-plane rotations that are searched.
+        dense_from: side from which on every window is tested; below, every second row and column.
         slack: see `scan`.
         border: width of the repeated border over the longer side; lets faces be found that fill the photo.
     """
 
-    long_side: int
+    long_side: int = 480
+    smallest: float = 24.0
     largest: float = math.inf
+    angle_deg: float = 0.0
     growth: float = 1.15
-    stride: int = 1
-    angles_deg: tuple[float, ...] = (0.0, -20.0, 20.0)
+    dense_from: float = 48.0
     slack: float = 0.2
     border: float = 0.15
 
 
-LARGE = Pass(long_side=480)
-SMALL = Pass(long_side=960, largest=48, stride=2, angles_deg=(0.0,), border=0.0)
+USUAL = (Pass(), Pass(smallest=36.0, angle_deg=-20.0), Pass(smallest=36.0, angle_deg=20.0))
+FAR = (Pass(long_side=960, largest=48.0, border=0.0),)
 
 
 def find_with_cascade(photo: Photo) -> list[Face]:
     """Candidates of the bundled cascade, best first."""
-    passes = (LARGE, SMALL) if max(photo.width, photo.height) >= SMALL.long_side else (LARGE,)
-    hits = np.concatenate([_sweep(photo, one) for one in passes])
     reach = max(photo.width, photo.height)
+    passes = USUAL + FAR if reach >= FAR[0].long_side else USUAL
+    hits = np.concatenate([_sweep(photo, one) for one in passes])
     return [
         Face(_landmark_box(x, y, side), support / (1.0 + support), None, "lbp")
         for x, y, side, support in group_hits(hits, reach)
@@ -80,20 +81,27 @@ def _landmark_box(x: float, y: float, side: float) -> PixelBox:
 def _sweep(photo: Photo, one: Pass) -> np.ndarray:
     """Hits [N, 4] of one sweep: centre x, y and side of the window in photo pixels, score."""
     scale = one.long_side / max(photo.width, photo.height)
-    size = (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    grey = cv2.cvtColor(cv2.resize(photo.pixels, size, interpolation=how), cv2.COLOR_RGB2GRAY)
+    grey = _scaled_grey(photo.pixels, scale)
     border = round(one.border * one.long_side)
     framed = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)
+    turned, back = _turn(framed, one.angle_deg)
+    back[:, 2] -= border  # from turned pixels to pixels of `grey`
     hits = [np.empty((0, 4))]
-    for angle in one.angles_deg:
-        turned, back = _turn(framed, angle)
-        for corners, scores, side, ratio in _scan_scales(turned, one):
-            centres = (corners + frontal_face_cascade().window / 2) * ratio - 0.5
-            centres = centres @ back[:, :2].T + back[:, 2] - border
-            centres = (centres + 0.5) / scale - 0.5
-            hits.append(np.column_stack([centres, np.full(len(scores), side / scale), scores]))
+    cascade = frontal_face_cascade()
+    for side, level in _levels(turned, one):
+        ratio = np.array(turned.shape[::-1]) / level.shape[::-1]
+        to_grey = _window_centres(back, ratio, cascade.window)
+        spans = _spans_inside(to_grey, level.shape[0] - cascade.window + 1, grey.shape)
+        corners, scores = scan(cascade, level, spans, 1 if side >= one.dense_from else 2, one.slack)
+        centres = (corners @ to_grey[:, :2].T + to_grey[:, 2] + 0.5) / scale - 0.5
+        hits.append(np.column_stack([centres, np.full(len(scores), side / scale), scores]))
     return np.concatenate(hits)
+
+
+def _scaled_grey(pixels: np.ndarray, scale: float) -> np.ndarray:
+    size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.cvtColor(cv2.resize(pixels, size, interpolation=how), cv2.COLOR_RGB2GRAY)
 
 
 def _turn(grey: np.ndarray, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
@@ -103,28 +111,48 @@ def _turn(grey: np.ndarray, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
     height, width = grey.shape
     there = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
     cosine, sine = abs(there[0, 0]), abs(there[0, 1])
-    new_width, new_height = (
-        math.ceil(width * cosine + height * sine),
-        math.ceil(width * sine + height * cosine),
-    )
+    new_width, new_height = math.ceil(width * cosine + height * sine), math.ceil(width * sine + height * cosine)
     there[:, 2] += (new_width - width) / 2, (new_height - height) / 2
     turned = cv2.warpAffine(grey, there, (new_width, new_height), flags=cv2.INTER_LINEAR)
     return turned, cv2.invertAffineTransform(there)
 
 
-def _scan_scales(grey: np.ndarray, one: Pass) -> Iterator[tuple[np.ndarray, np.ndarray, float, np.ndarray]]:
-    """For every window size: corners and scores of the hits, the size in pixels of `grey`, and the shrinking ratio."""
-    cascade = frontal_face_cascade()
+def _levels(grey: np.ndarray, one: Pass) -> Iterator[tuple[float, np.ndarray]]:
+    """Window sides in pixels of `grey`, each with `grey` shrunk so that this side becomes the cascade's window."""
+    window = frontal_face_cascade().window
     height, width = grey.shape
-    side = float(cascade.window)
+    side = max(one.smallest, float(window))
+    halved, halvings = grey, 1
     while side <= min(one.largest, height, width):
-        scale = cascade.window / side
+        while side >= 2 * window * halvings:
+            # Exact halving first is quick and keeps fine texture from aliasing; the rest is under a factor of two.
+            halved = cv2.resize(halved, (halved.shape[1] // 2, halved.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            halvings *= 2
+        scale = window / side
         size = (round(width * scale), round(height * scale))
-        level = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        corners, scores = scan(cascade, level, one.stride, one.slack)
-        if len(scores):
-            yield corners, scores, side, np.array([width / size[0], height / size[1]])
+        yield side, cv2.resize(halved, size, interpolation=cv2.INTER_LINEAR)
         side *= one.growth
+
+
+def _window_centres(back: np.ndarray, ratio: np.ndarray, window: int) -> np.ndarray:
+    """2 x 3 map from the corner of a window on a level to its centre in pixels of the grey photo."""
+    linear = back[:, :2] * ratio
+    return np.column_stack([linear, linear @ np.full(2, window / 2) - back[:, :2] @ np.full(2, 0.5) + back[:, 2]])
+
+
+def _spans_inside(to_grey: np.ndarray, rows: int, shape: tuple[int, ...]) -> np.ndarray:
+    """For each row of a level the windows whose centre lies in the photo, int32 [rows, 2] as `scan` takes them."""
+    first, last = np.full(rows, -1.0), np.full(rows, 1e6)
+    for axis, length in ((0, shape[1]), (1, shape[0])):
+        slope = to_grey[axis, 0]
+        start = to_grey[axis, 1] * np.arange(rows) + to_grey[axis, 2]
+        if abs(slope) < 1e-9:
+            last[(start < 0) | (start > length - 1)] = -2.0
+            continue
+        ends = np.stack([-start / slope, (length - 1 - start) / slope])
+        first = np.maximum(first, ends.min(axis=0))
+        last = np.minimum(last, ends.max(axis=0))
+    return np.stack([np.ceil(first), np.floor(last)], axis=1).astype(np.int32)
 
 
 def group_hits(hits: np.ndarray, reach: float) -> list[tuple[float, float, float, float]]:
