@@ -13,6 +13,7 @@ from deca_cli import __version__
 # These modules import nothing but typer and the standard library at their top.
 COMMANDS = {
     "reconstruct": "deca_cli.cli.reconstruct:reconstruct",
+    "train": "deca_cli.cli.train:app",
 }
 
 app = typer.Typer(

@@ -31,11 +31,15 @@ SEEN = (64, 224, 140)  # RGB
 HIDDEN = (255, 150, 60)
 EDGE = (20, 30, 28)
 DOT = (255, 255, 255)
+MARGIN = 0.05  # of the face, around the points
+LARGE_ENOUGH = 1600  # pixels up to which the part with the face is enlarged before drawing
 FRACTION_BITS = 4  # OpenCV draws at sixteenths of a pixel
 
 
 def draw_landmarks(picture: np.ndarray, points: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """A copy of the picture with the landmarks on it; lines to hidden points have another colour.
+    """A copy of the picture with the landmarks on it; hidden points and lines to them have another colour.
+
+    Drawn several times larger and averaged down, so that lines may be thinner than a pixel and never jagged.
 
     Args:
         picture: uint8 [H, W, 3] RGB.
@@ -44,28 +48,36 @@ def draw_landmarks(picture: np.ndarray, points: np.ndarray, visible: np.ndarray)
     """
     drawn = picture.copy()
     extent = float(np.ptp(points, axis=0).mean())
-    width = max(1, round(extent / 170))
-    segments = [pair for part in PARTS for pair in _segments(part)]
-    for grow, colours in ((2 * max(1, width // 2), None), (0, (HIDDEN, SEEN))):
-        for start, end in segments:
-            colour = colours[bool(visible[start] and visible[end])] if colours else EDGE
-            cv2.line(drawn, _fixed(points[start]), _fixed(points[end]), colour, width + grow, cv2.LINE_AA, FRACTION_BITS)
-    for point, seen in zip(points, visible, strict=True):
-        _dot(drawn, point, extent / 110, SEEN if seen else HIDDEN)
+    left, top = np.maximum(np.floor(points.min(axis=0) - MARGIN * extent - 3), 0).astype(int)
+    right, bottom = np.ceil(points.max(axis=0) + MARGIN * extent + 3).astype(int)
+    part = drawn[top : max(bottom, top), left : max(right, left)]
+    if part.size == 0:
+        return drawn
+    factor = int(np.clip(LARGE_ENOUGH // max(part.shape[:2]), 1, 4))
+    large = np.repeat(np.repeat(part, factor, axis=0), factor, axis=1)
+    _draw(large, (points - (left, top) + 0.5) * factor - 0.5, visible, max(extent / 130, 0.9) * factor)
+    drawn[top:bottom, left:right] = cv2.resize(large, part.shape[1::-1], interpolation=cv2.INTER_AREA)
     return drawn
+
+
+def _draw(picture: np.ndarray, points: np.ndarray, visible: np.ndarray, width: float) -> None:
+    """Lines with a thin dark edge, then dots, drawn into `picture`; `width` of a line in its pixels."""
+    segments = [pair for part in PARTS for pair in _segments(part)]
+    for edge in (True, False):
+        thickness = max(1, round(width * (1.8 if edge else 1.0)))
+        for start, end in segments:
+            colour = EDGE if edge else SEEN if visible[start] and visible[end] else HIDDEN
+            cv2.line(picture, _fixed(points[start]), _fixed(points[end]), colour, thickness, cv2.LINE_AA, FRACTION_BITS)
+    for point, seen in zip(points, visible, strict=True):
+        for radius, fill in ((1.5 * width, EDGE), (1.15 * width, DOT if seen else HIDDEN)):
+            fixed = round(radius * (1 << FRACTION_BITS))
+            cv2.circle(picture, _fixed(point), fixed, fill, -1, cv2.LINE_AA, FRACTION_BITS)
 
 
 def _segments(part: Part) -> list[tuple[int, int]]:
     ids = list(range(part.first, part.last + 1))
     ends = ids[1:] + ids[:1] if part.closed else ids[1:]
     return list(zip(ids, ends, strict=False))
-
-
-def _dot(picture: np.ndarray, point: np.ndarray, radius: float, colour: tuple[int, int, int]) -> None:
-    """A point with a dark rim, drawn into `picture`."""
-    radius = max(radius, 1.2)
-    for size, fill in ((radius * 1.45, EDGE), (radius, DOT if colour == SEEN else colour)):
-        cv2.circle(picture, _fixed(point), round(size * (1 << FRACTION_BITS)), fill, -1, cv2.LINE_AA, FRACTION_BITS)
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from deca_cli.export.capture import Capture
     from deca_cli.export.view import View
 
-CLAY = 180 / 255  # grey of the head
-LIGHT_STRENGTH = 1.7
-LIGHTS = np.array([(-1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (0, 0, 1)], np.float32)
-TURNED_AWAY = -0.15  # surface whose normal points further than this away from the viewer is left out
 SMOOTH_BELOW = 4_000_000  # pixels of the doubled region up to which edges are smoothed by drawing at twice the size
 
 
@@ -24,8 +20,7 @@ def draw_coarse(capture: Capture, picture: np.ndarray) -> np.ndarray:
     """A copy of a picture of the whole photo (uint8 [H, W, 3], any size) with the coarse shape over it."""
     view, factor = _view_for(capture, picture)
     normals = view.interpolate(capture.normals, capture.topology.faces)
-    seen = view.covered & (normals[..., 2] > TURNED_AWAY)
-    return _lay_over(picture, view.region, factor, clay(normals), seen)
+    return _lay_over(picture, view.region, factor, clay(normals), _seen(normals, view))
 
 
 def draw_detail(capture: Capture, picture: np.ndarray) -> np.ndarray | None:
@@ -34,21 +29,33 @@ def draw_detail(capture: Capture, picture: np.ndarray) -> np.ndarray | None:
         return None
     view, factor = _view_for(capture, picture)
     coarse = view.interpolate(capture.normals, capture.topology.faces)
-    seen = view.covered & (coarse[..., 2] > TURNED_AWAY)
     uv = view.interpolate(capture.topology.uv_coordinates, capture.topology.uv_faces)
     size = capture.detail.normals.shape[-1]
     columns = uv[..., 0] * size - 0.5
     rows = (1 - uv[..., 1]) * size - 0.5
     stored = np.ascontiguousarray(capture.detail.normals.transpose(1, 2, 0))
     fine = cv2.remap(stored, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return _lay_over(picture, view.region, factor, clay(fine), seen)
+    return _lay_over(picture, view.region, factor, clay(fine), _seen(coarse, view))
 
 
 def clay(normals: np.ndarray) -> np.ndarray:
-    """Normals [..., 3] in the head frame -> grey [...] in 0..1: mean over the lights of strength * clamp(n.l)."""
-    directions = LIGHTS / np.linalg.norm(LIGHTS, axis=1, keepdims=True)
-    shading = np.clip(normals @ directions.T, 0, 1).mean(axis=-1) * LIGHT_STRENGTH
-    return np.asarray(CLAY * shading)
+    """Normals [h, w, 3] in the head frame -> grey [h, w] in 0..1 under the five lights."""
+    import torch
+
+    from deca_cli.render.lighting import directional_shading
+    from deca_cli.render.passes import SHAPE_GREY, SHAPE_LIGHTS
+
+    pixels = torch.from_numpy(normals.reshape(1, -1, 1, 3)).permute(0, 3, 1, 2)  # [1, 3, h w, 1]
+    shading = directional_shading(pixels, torch.tensor([SHAPE_LIGHTS]))
+    grey: np.ndarray = (SHAPE_GREY * shading[0, 0]).reshape(normals.shape[:2]).numpy()
+    return grey
+
+
+def _seen(coarse: np.ndarray, view: View) -> np.ndarray:
+    """Bool [h, w]: there is a head and it does not face away; the projected normal's z is minus the head frame's."""
+    from deca_cli.render.passes import SHAPE_FACING
+
+    return view.covered & (-coarse[..., 2] < SHAPE_FACING)
 
 
 def _view_for(capture: Capture, picture: np.ndarray) -> tuple[View, int]:

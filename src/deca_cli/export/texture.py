@@ -6,7 +6,6 @@ where the surface faces the camera, lies inside the photo and is not behind anot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,42 +18,23 @@ if TYPE_CHECKING:
     from deca_cli.export.capture import Capture, Topology
 
 SMALLEST, LARGEST = 1024, 2048  # sides of the texture
-FACING_NONE, FACING_FULL = 0.15, 0.45  # normal's z from which a texel starts to count, and counts fully
+FACING_NONE, FACING_FULL = 0.2, 0.5  # normal's z from which a texel starts to count, and counts fully
 HIDDEN_BEHIND_M = 0.004  # a texel this far behind the visible surface is hidden
+OUTLINE_M = 0.003  # so near the outline the background may show; twice as far in counts fully
 SEARCH_SIZE = 768  # longer side of the head in the depth buffer that decides what is hidden
 SEEN_ENOUGH = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
-class Chart:
-    """Which point of the mesh each texel is."""
-
-    covered: np.ndarray  # bool [U, U], row 0 at v = 1
-    corners: np.ndarray  # int64 [n, 3] mesh vertices of the covered texels
-    weights: np.ndarray  # float32 [n, 3]
-
-    def interpolate(self, values: np.ndarray) -> np.ndarray:
-        """[V, D] vertex values -> float32 [n, D] at the covered texels."""
-        values = np.asarray(values, np.float32)
-        mixed = self.weights[:, :1] * values[self.corners[:, 0]]
-        mixed += self.weights[:, 1:2] * values[self.corners[:, 1]]
-        mixed += self.weights[:, 2:] * values[self.corners[:, 2]]
-        return mixed
-
-
 @lru_cache(maxsize=2)
-def chart_of(topology: Topology, size: int) -> Chart:
-    """Rasterise the UV chart; the same for every photo of a run, so it is kept."""
+def chart_of(topology: Topology, size: int) -> View:
+    """The UV chart as a picture: which triangle each texel lies on. The same for every photo of a run, so it is kept."""
     import torch
 
-    from deca_cli.render.rasterize import rasterize
+    from deca_cli.render.uv import rasterize_uv
 
-    u, v = topology.uv_coordinates.T
-    flat = np.stack([2 * u - 1, 1 - 2 * v, np.zeros_like(u)], axis=1).astype(np.float32)
-    fragments = rasterize(torch.from_numpy(flat)[None], torch.from_numpy(topology.uv_faces), size, size)
-    triangle = fragments.triangle[0].numpy()
-    covered = triangle >= 0
-    return Chart(covered, topology.faces[triangle[covered]], fragments.barycentrics[0].numpy()[covered])
+    coordinates, faces = torch.from_numpy(topology.uv_coordinates), torch.from_numpy(topology.uv_faces)
+    fragments = rasterize_uv(coordinates, faces, size)
+    return View(Region(0, 0, size, size), fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
 
 
 def texture_of(capture: Capture) -> np.ndarray:
@@ -75,46 +55,51 @@ def texture_of(capture: Capture) -> np.ndarray:
 
 
 def _texture_size(capture: Capture) -> int:
-    """Twice the head's extent in the photo, as the face takes about half the chart; a power of two."""
+    """The head's extent in the photo, rounded up: a photo that shows more than 1024 texels hold gets 2048."""
     extent = float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
-    return LARGEST if extent > 0.75 * SMALLEST else SMALLEST
+    return LARGEST if extent > SMALLEST else SMALLEST
 
 
 def _search_picture(capture: Capture) -> tuple[int, int]:
-    """Size of the whole photo at which the head is about `SEARCH_SIZE` tall."""
+    """Size of the whole photo at which the head is `SEARCH_SIZE` tall, or less where that would be huge."""
     extent = float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
-    scale = min(1.0, SEARCH_SIZE / max(extent, 1.0))
+    scale = SEARCH_SIZE / max(extent, 1.0)
     return max(1, round(capture.photo.width * scale)), max(1, round(capture.photo.height * scale))
 
 
 def _from_photo(
-    capture: Capture, chart: Chart, buffer: View, vertices_px: np.ndarray, normals: np.ndarray
+    capture: Capture, chart: View, buffer: View, vertices_px: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [n, 3] in 0..255 of the texels in the photo, and how well each is seen [n] in 0..1."""
     size = (capture.photo.width, capture.photo.height)
-    places = chart.interpolate(np.concatenate([positions_on(capture, vertices_px, size), vertices_px[:, 2:]], axis=1))
+    positions = np.concatenate([positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1)
+    places = chart.at_covered(positions, capture.topology.faces)
     inside = (places[:, 0] > 0) & (places[:, 0] < size[0]) & (places[:, 1] > 0) & (places[:, 1] < size[1])
-    facing = chart.interpolate(normals)[:, 2]
+    facing = places[:, 5] / np.maximum(np.linalg.norm(places[:, 3:6], axis=1), 1e-6)
     weight = _smoothstep((facing - FACING_NONE) / (FACING_FULL - FACING_NONE))
-    weight *= inside * _in_front(capture, buffer, places)
+    weight *= inside
+    weight *= _in_front(capture, buffer, places[:, :3], facing)
     return _sample(capture.photo.pixels, places[:, :2] - 0.5), weight
 
 
-def _in_front(capture: Capture, buffer: View, places: np.ndarray) -> np.ndarray:
-    """Float [n] in 0..1: whether nothing of the head lies before the texel; soft, as the buffer's pixels are coarse."""
+def _in_front(capture: Capture, buffer: View, places: np.ndarray, facing: np.ndarray) -> np.ndarray:
+    """Float [n] in 0..1: whether nothing of the head lies before the texel and the background is not near."""
     if not buffer.covered.any():
         return np.zeros(len(places), np.float32)
-    z = capture.vertices_px[:, 2:]
-    surface = buffer.interpolate(z, capture.topology.faces)[..., 0]
-    surface[~buffer.covered] = np.inf
-    # A pixel next to a nearer part is doubtful: it takes that part's depth.
-    surface = cv2.erode(surface, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    region: Region = buffer.region
-    scale = np.array(_search_picture(capture)) / (capture.photo.width, capture.photo.height)
-    columns, rows = ((places[:, :2] * scale) - (region.left, region.top)).T.astype(np.int64)
+    size, region = _search_picture(capture), buffer.region
+    scale = np.array(size) / (capture.photo.width, capture.photo.height)
+    columns, rows = (places[:, :2] * scale - (region.left, region.top)).T.astype(np.int64)
     columns, rows = np.clip(columns, 0, region.width - 1), np.clip(rows, 0, region.height - 1)
-    behind_m = (places[:, 2] - surface[rows, columns]) / capture.pixels_per_metre
-    return np.asarray(1 - _smoothstep(behind_m / HIDDEN_BEHIND_M - 1), np.float32)
+    surface = buffer.interpolate(capture.vertices_px[:, 2:], capture.topology.faces)[..., 0]
+    surface[~buffer.covered] = np.inf
+    # A pixel next to a nearer part is doubtful: it takes that part's depth. A slope then seems hidden by itself,
+    # so steep surface is allowed the depth that it gains over two pixels.
+    surface = cv2.erode(surface, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    steepness = np.sqrt(np.maximum(1 - facing**2, 0)) / np.maximum(facing, 0.1)
+    pixel_m = 1 / (capture.pixels_per_metre * float(scale.mean()))
+    behind_m = (places[:, 2] - surface[rows, columns]) / capture.pixels_per_metre - 2 * pixel_m * steepness
+    inward = cv2.distanceTransform(buffer.covered.astype(np.uint8), cv2.DIST_L2, 3)[rows, columns] * pixel_m
+    return (1 - _smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * _smoothstep(inward / OUTLINE_M - 1)
 
 
 def _sample(pixels: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -54,8 +54,8 @@ class View:
         """Bool [h, w]."""
         return self.triangle >= 0
 
-    def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """[V, D] values at the corners of `faces` -> float32 [h, w, D], 0 where there is no head."""
+    def at_covered(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """[V, D] values at the corners of `faces` -> float32 [n, D] at the covered pixels, row by row."""
         covered = self.covered
         corners = faces[self.triangle[covered]]  # [n, 3]
         weights = self.barycentrics[covered]  # [n, 3]
@@ -63,8 +63,12 @@ class View:
         mixed = weights[:, :1] * values[corners[:, 0]]
         mixed += weights[:, 1:2] * values[corners[:, 1]]
         mixed += weights[:, 2:] * values[corners[:, 2]]
-        out = np.zeros((*covered.shape, values.shape[1]), np.float32)
-        out[covered] = mixed
+        return mixed
+
+    def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """As `at_covered`, as a picture float32 [h, w, D] with 0 where there is no head."""
+        out = np.zeros((*self.triangle.shape, values.shape[1]), np.float32)
+        out[self.covered] = self.at_covered(values, faces)
         return out
 
 

@@ -10,7 +10,7 @@ from deca_cli.export import save
 from deca_cli.export.names import PARAMS_JSON, result_names
 from deca_cli.export.summary import DONE, FAILED, NO_FACE, RESUMED, FaceResult, Outcome
 from deca_cli.photo.read import read_photo
-from deca_cli.pipeline.captures import decode_fits, topology_of
+from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.clock import Clock
 from deca_cli.pipeline.fit import fit_faces
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from deca_cli.export.capture import Topology
     from deca_cli.packs.store import Pack
     from deca_cli.pipeline.settings import Settings
 
@@ -37,7 +36,7 @@ def reconstruct(
     Raises:
         OutputError: results cannot be written, which no other photo would mend.
     """
-    topology = topology_of(pack)
+    decoder = Decoder.of(pack)
     for path, name in zip(photos, result_names(photos, output), strict=True):
         finished = _finished(path, output / name, pack, settings) if settings.resume else ()
         if finished:
@@ -45,7 +44,7 @@ def reconstruct(
             continue
         clock = Clock()
         try:
-            faces = _reconstruct_one(path, output / name, pack, topology, settings, clock)
+            faces = _reconstruct_one(path, output / name, decoder, settings, clock)
         except InputError as error:
             yield Outcome(path, FAILED, str(error), seconds=clock.seconds)
         except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -65,14 +64,14 @@ def _outcome(path: Path, faces: tuple[FaceResult, ...], clock: Clock) -> Outcome
 
 
 def _reconstruct_one(
-    path: Path, folder: Path, pack: Pack, topology: Topology, settings: Settings, clock: Clock
+    path: Path, folder: Path, decoder: Decoder, settings: Settings, clock: Clock
 ) -> tuple[FaceResult, ...]:
     """The one readable path: photo, faces, codes, heads, pictures and files."""
     with clock.stage("read"):
         photo = read_photo(path)
-    fits = fit_faces(photo, pack, settings, clock)
+    fits = fit_faces(photo, decoder.pack, settings, clock)
     with clock.stage("decode"):
-        captures = decode_fits(photo, fits, pack, topology)
+        captures = decoder.decode(photo, fits)
     results = []
     for capture in captures:
         where = face_folder(folder, capture.face_number)
