@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 from deca_cli.evaluate.dogleg import Evaluation, minimise
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from deca_cli.evaluate.geometry import Surface
 
-EYE_RIGHT_OUTER, EYE_RIGHT_INNER, EYE_LEFT_INNER, EYE_LEFT_OUTER, NOSE_BOTTOM, MOUTH_RIGHT, MOUTH_LEFT = range(7)
+EYE_RIGHT_OUTER, EYE_RIGHT_INNER, EYE_LEFT_INNER, EYE_LEFT_OUTER, NOSE_BOTTOM, MOUTH_RIGHT, MOUTH_LEFT = (
+    range(7)
+)
 NOW_RADIUS = 1.4  # of the mean of eye distance and nose length
 CENTRE_ABOVE_NOSE = 0.3  # of the way from the nose bottom to the bridge
 
@@ -46,7 +49,7 @@ class Similarity:
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Move points [N, 3]."""
-        return self.scale * np.asarray(points, np.float64) @ self.rotation.T + self.translation
+        return _rows_times(np.asarray(points, np.float64), self.scale * self.rotation.T) + self.translation
 
     def after(self, first: Similarity) -> Similarity:
         """Do `first`, then this."""
@@ -65,6 +68,11 @@ class Refinement:
     distances: NDArray[np.float64]  # [N] from every scan point to the moved surface, mm
     objective: float  # sum of squared distances, mm^2
     steps: int  # accepted
+
+
+def _rows_times(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows [N, 3] times a matrix [3, 3]; einsum, because BLAS would wake a thread per core for it."""
+    return np.einsum("ni,ij->nj", rows, matrix)
 
 
 def face_region(landmarks: NDArray[np.floating], radius_factor: float = NOW_RADIUS) -> Sphere:
@@ -110,7 +118,9 @@ def refine(surface: Surface, points: NDArray[np.float64], *, free_scale: bool) -
     parameters = np.array([1.0, 0, 0, 0, 0, 0, 0]) if free_scale else np.zeros(6)
     problem = _SurfaceDistance(surface, points)
     result = minimise(problem.evaluate, parameters)
-    return Refinement(_motion(result.parameters), result.evaluation.residuals, result.evaluation.objective, result.steps)
+    return Refinement(
+        _motion(result.parameters), result.evaluation.residuals, result.evaluation.objective, result.steps
+    )
 
 
 def _motion(parameters: NDArray[np.float64]) -> Similarity:
@@ -127,7 +137,9 @@ class _SurfaceDistance:
 
     def evaluate(self, parameters: NDArray[np.float64]) -> Evaluation:
         motion = _motion(parameters)
-        back = (self.points - motion.translation) @ motion.rotation / motion.scale  # rows: R^T (x - t) / s
+        back = _rows_times(
+            self.points - motion.translation, motion.rotation / motion.scale
+        )  # R^T (x - t) / s
         closest = self.surface.closest(back, self.hint)
         self.hint = closest.triangles
         distances = closest.distances * motion.scale
@@ -135,7 +147,7 @@ class _SurfaceDistance:
         def normal_equations() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             return _normal_equations(parameters, motion, back, closest.points, distances)
 
-        return Evaluation(distances, float(distances @ distances), normal_equations)
+        return Evaluation(distances, float(np.square(distances).sum()), normal_equations)
 
 
 def _normal_equations(
@@ -150,15 +162,37 @@ def _normal_equations(
     A row of J is -n . dq/dx, n the unit vector from q to the scan point. In the mesh's frame e = R^T n, so
     n . dq/ds = e . v, n . dq/dt = R e and n . dq/dr = s Jr^T (v x e) with the right Jacobian Jr of the rotation.
     """
-    offsets = back - found
-    directions = offsets * (motion.scale / np.maximum(distances, np.finfo(float).tiny))[:, None]
-    plain = np.hstack([(directions * found).sum(1, keepdims=True), np.cross(found, directions), directions])
+    plain, right = _accumulate(back, found, distances, motion.scale)
     chain = np.zeros((7, 7))
     chain[0, 0] = 1
     chain[1:4, 1:4] = motion.scale * right_jacobian(parameters[-6:-3]).T
     chain[4:, 4:] = motion.rotation
     chain = chain[-len(parameters) :]
-    return chain @ (plain.T @ plain) @ chain.T, chain @ (plain.T @ distances)
+    return chain @ plain @ chain.T, chain @ right
+
+
+@njit(cache=True, nogil=True)
+def _accumulate(back, found, distances, scale):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Sums of b b^T [7, 7] and b d [7] over the points, b = (e . v, v x e, e); plain loops, as BLAS would use threads."""
+    matrix, right = np.zeros((7, 7)), np.zeros(7)
+    row = np.empty(7)
+    for n in range(len(distances)):
+        if distances[n] == 0.0:
+            continue  # on the surface: no direction, nothing to gain
+        inverse = scale / distances[n]
+        vx, vy, vz = found[n]
+        ex, ey, ez = (back[n, 0] - vx) * inverse, (back[n, 1] - vy) * inverse, (back[n, 2] - vz) * inverse
+        row[0] = ex * vx + ey * vy + ez * vz
+        row[1], row[2], row[3] = vy * ez - vz * ey, vz * ex - vx * ez, vx * ey - vy * ex
+        row[4], row[5], row[6] = ex, ey, ez
+        for i in range(7):
+            right[i] += row[i] * distances[n]
+            for j in range(i, 7):
+                matrix[i, j] += row[i] * row[j]
+    for i in range(7):
+        for j in range(i):
+            matrix[i, j] = matrix[j, i]
+    return matrix, right
 
 
 def _cross_matrix(vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -29,7 +29,9 @@ class Evaluation:
 
     residuals: NDArray[np.float64]  # [N]
     objective: float  # their sum of squares
-    normal_equations: Callable[[], tuple[NDArray[np.float64], NDArray[np.float64]]]  # J^T J [P, P], -J^T r [P]
+    normal_equations: Callable[
+        [], tuple[NDArray[np.float64], NDArray[np.float64]]
+    ]  # J^T J [P, P], -J^T r [P]
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ def minimise(evaluate: Callable[[NDArray[np.float64]], Evaluation], start: NDArr
             step = _dogleg_step(cauchy, newton, radius)
             there, trials = evaluate(parameters + step), trials + 1
             gain = here.objective - there.objective
-            radius = _next_radius(radius, step, gain / (2 * gradient @ step - step @ matrix @ step), accepted=gain > 0)
+            expected = float(2 * gradient @ step - step @ matrix @ step)
+            radius = _next_radius(radius, step, gain / expected, accepted=gain > 0)
             if gain > 0:
                 break
-            if radius < SMALLEST_RADIUS or np.linalg.norm(step) <= SMALLEST_RADIUS * np.linalg.norm(parameters):
+            if min(radius, np.linalg.norm(step)) < SMALLEST_RADIUS:
                 return Minimum(parameters, here, steps, trials)
         parameters, before, here = parameters + step, here.objective, there
         if gain / before < ENOUGH:

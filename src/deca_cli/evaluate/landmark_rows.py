@@ -32,15 +32,21 @@ def read_seven(path: Path) -> NDArray[np.float64]:
         try:
             rows = np.load(path, allow_pickle=False)
         except ValueError as error:
-            raise InputError(f"{path}: not a plain NumPy array ({error}). Save it with np.save as floats.") from None
+            raise InputError(
+                f"{path}: not a plain NumPy array ({error}). Save it with np.save as floats."
+            ) from None
     else:
         rows = _read_text(path)
     if rows.ndim == 3 and len(rows) == 1:
         rows = rows[0]
     if rows.shape != (7, 3):
-        raise InputError(f"{path}: landmarks of shape {rows.shape}, expected (7, 3). {_which_rows(rows.shape)}")
+        raise InputError(
+            f"{path}: landmarks of shape {rows.shape}, expected (7, 3). {_which_rows(rows.shape)}"
+        )
     if not np.isfinite(rows).all():
-        raise InputError(f"{path}: landmarks hold NaN or infinity. Write the seven 3D points as finite numbers.")
+        raise InputError(
+            f"{path}: landmarks hold NaN or infinity. Write the seven 3D points as finite numbers."
+        )
     return rows.astype(np.float64)
 
 
@@ -48,7 +54,9 @@ def _read_text(path: Path) -> NDArray[np.float32]:
     words = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
     words = [row for row in words if row]
     if len({len(row) for row in words}) != 1:
-        raise InputError(f"{path}: rows of different lengths. Write seven rows of three numbers, parted by a space.")
+        raise InputError(
+            f"{path}: rows of different lengths. Write seven rows of three numbers, parted by a space."
+        )
     try:
         return np.array(words, dtype=np.float64).astype(np.float32)
     except ValueError as error:
@@ -69,9 +77,13 @@ def read_picked_points(path: Path) -> NDArray[np.float64]:
     """Read a scan's landmarks [7, 3] from MeshLab's .pp (attributes in any order); float32, as the official code."""
     elements = re.findall(r"<point\b[^>]*>", path.read_text(encoding="utf-8"))
     if len(elements) != 7:
-        raise InputError(f"{path}: {len(elements)} picked points, expected 7. Download the scan landmarks again.")
+        raise InputError(
+            f"{path}: {len(elements)} picked points, expected 7. Download the scan landmarks again."
+        )
     try:
         rows = [[float(re.search(rf'\b{a}="([^"]*)"', e).group(1)) for a in "xyz"] for e in elements]  # type: ignore[union-attr]
     except (AttributeError, ValueError):
-        raise InputError(f"{path}: a point without readable x, y, z. Download the scan landmarks again.") from None
+        raise InputError(
+            f"{path}: a point without readable x, y, z. Download the scan landmarks again."
+        ) from None
     return np.array(rows, np.float32).astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,9 @@ def read_obj_vertices(path: Path) -> NDArray[np.float64]:
     end = data.find(b"\n", data.rfind(b"\nv ") + 1)
     block = data[start : end if end > 0 else len(data)]
     lines = block.count(b"\n") + 1
-    if block.startswith(b"v ") and block.count(b"\nv ") == lines - 1:  # one unbroken block: no need to cut it up
+    if (
+        block.startswith(b"v ") and block.count(b"\nv ") == lines - 1
+    ):  # one unbroken block: no need to cut it up
         numbers = _numbers(block.replace(b"\nv ", b" ")[2:])
         if len(numbers) == 3 * lines:
             return numbers.reshape(-1, 3)
@@ -66,7 +69,9 @@ def read_obj_vertices(path: Path) -> NDArray[np.float64]:
 def _numbers(text: bytes) -> NDArray[np.float64]:
     """All numbers of a text, up to the first thing that is none."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy warns at text that is no number; callers count
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # numpy warns at text that is no number; callers count
         return np.fromstring(text, sep=" ", dtype=np.float64)
 
 
@@ -77,7 +82,9 @@ def _obj_vertices(lines: list[bytes], path: Path) -> tuple[NDArray[np.float64], 
     numbers = _numbers(b" ".join(lines))
     if columns < 3 or len(numbers) != columns * len(lines):
         wrong = next((line for line in lines if len(_numbers(line)) != columns), lines[0])
-        raise InputError(f"{path}: cannot read the vertex line 'v {wrong.decode(errors='replace')}'. Export it again.")
+        raise InputError(
+            f"{path}: cannot read the vertex line 'v {wrong.decode(errors='replace')}'. Export it again."
+        )
     return numbers.reshape(-1, columns)[:, :3].copy(), columns >= 6
 
 
@@ -101,9 +108,11 @@ def _obj_polygons(lines: list[bytes], vertices: int, path: Path) -> NDArray[np.i
         try:
             corners = [int(word.split(b"/")[0]) for word in line.split()[1:]]
         except ValueError:
-            raise InputError(f"{path}: cannot read the face line '{line.decode(errors='replace')}'.") from None
+            raise InputError(
+                f"{path}: cannot read the face line '{line.decode(errors='replace')}'."
+            ) from None
         corners = [c - 1 if c > 0 else vertices + c for c in corners]
-        triangles += [(corners[0], b, c) for b, c in zip(corners[1:], corners[2:], strict=False)]
+        triangles += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
     return np.array(triangles, np.int64).reshape(-1, 3)
 
 

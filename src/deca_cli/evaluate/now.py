@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from deca_cli.errors import InputError, UsageError
 from deca_cli.evaluate.alignment import Similarity, face_region, fit_landmarks, refine, with_known_scale
 from deca_cli.evaluate.geometry import Surface
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from deca_cli.evaluate.meshes import Mesh
@@ -65,11 +64,18 @@ def measure(scan: Scan, mesh: Mesh, landmarks: NDArray[np.float64], protocol: Pr
     """
     kept = face_region(scan.landmarks).holds(scan.vertices)
     if not kept.any():
-        raise InputError("no scan vertex near the scan's landmarks: they belong to another scan. Download both again.")
+        raise InputError(
+            "no scan vertex near the scan's landmarks: they belong to another scan. Download both again."
+        )
     fit = fit_landmarks(landmarks, scan.landmarks)
     start = with_known_scale(fit, protocol.mm_per_unit) if protocol.metrical else fit
     surface = Surface.of(start.apply(mesh.vertices), mesh.faces)
     refinement = refine(surface, scan.vertices[kept], free_scale=not protocol.metrical)
     return Measurement(
-        kept, refinement.distances, fit, refinement.motion.after(start), refinement.steps, refinement.objective
+        kept,
+        refinement.distances,
+        fit,
+        refinement.motion.after(start),
+        refinement.steps,
+        refinement.objective,
     )

@@ -85,7 +85,9 @@ def open_now(
         raise InputError(f"image set '{image_set}' is unknown: choose 'val' or 'test'.")
     listed = image_list or folder / IMAGE_LISTS[image_set]
     if not listed.is_file():
-        raise InputError(f"no image list at {listed}: {folder} does not look like the NoW data set. {DOWNLOAD}")
+        raise InputError(
+            f"no image list at {listed}: {folder} does not look like the NoW data set. {DOWNLOAD}"
+        )
     images = read_image_list(listed)
     return NowData(images, scans or folder / "scans", scan_landmarks or folder / "scans_lmks_onlypp")
 
@@ -96,7 +98,9 @@ def read_image_list(path: Path) -> tuple[NowImage, ...]:
     for line in path.read_text(encoding="utf-8").split():
         parts = line.replace("\\", "/").split("/")
         if len(parts) < 3:
-            raise InputError(f"{path}: line '{line}' is not SUBJECT/CHALLENGE/FILE. Use the list of the data set.")
+            raise InputError(
+                f"{path}: line '{line}' is not SUBJECT/CHALLENGE/FILE. Use the list of the data set."
+            )
         images.append(NowImage(line, *parts[-3:]))
     return tuple(images)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-TYPES = {
-    **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2"},
-    **{"uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4"},
-    **{"float": "f4", "float32": "f4", "double": "f8", "float64": "f8"},
+TYPES = {  # PLY name -> NumPy code
+    "char": "i1",
+    "int8": "i1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "short": "i2",
+    "int16": "i2",
+    "ushort": "u2",
+    "uint16": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "uint": "u4",
+    "uint32": "u4",
+    "float": "f4",
+    "float32": "f4",
+    "double": "f8",
+    "float64": "f8",
 }
 BYTE_ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 
@@ -53,7 +67,9 @@ def read_ply(path: Path) -> Mesh:
         blocks = _ascii_blocks(body, elements) if order == "" else _binary_blocks(body, elements, order)
         return _mesh(blocks, elements)
     except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{path}: the PLY body does not fit its header ({error}). Export it again.") from None
+        raise InputError(
+            f"{path}: the PLY body does not fit its header ({error}). Export it again."
+        ) from None
 
 
 def _header(text: str, path: Path) -> tuple[str, list[Element]]:
@@ -67,7 +83,9 @@ def _header(text: str, path: Path) -> tuple[str, list[Element]]:
             last = elements[-1]
             elements[-1] = Element(last.name, last.count, (*last.properties, tuple(words[1:])))
     if order is None:
-        raise InputError(f"{path}: a PLY format this tool does not know. Save it as ascii or binary PLY, or OBJ.")
+        raise InputError(
+            f"{path}: a PLY format this tool does not know. Save it as ascii or binary PLY, or OBJ."
+        )
     return order, elements
 
 
@@ -75,11 +93,13 @@ def _mesh(blocks: dict[str, NDArray], elements: list[Element]) -> Mesh:
     points = blocks["vertex"]
     names = next(e for e in elements if e.name == "vertex").row("<").names or ()
     vertices = np.stack([points[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    return Mesh(vertices, blocks.get("face", np.zeros((0, 3), np.int64)), {"red", "green", "blue"} <= set(names))
+    return Mesh(
+        vertices, blocks.get("face", np.zeros((0, 3), np.int64)), {"red", "green", "blue"} <= set(names)
+    )
 
 
 def _fans(polygons: list[list[int]]) -> NDArray[np.int64]:
-    triangles = [(p[0], b, c) for p in polygons for b, c in zip(p[1:], p[2:], strict=False)]
+    triangles = [(p[0], b, c) for p in polygons for b, c in pairwise(p[1:])]
     return np.array(triangles, np.int64).reshape(-1, 3)
 
 
@@ -101,8 +121,15 @@ def _ascii_blocks(body: bytes, elements: list[Element]) -> dict[str, NDArray]:
             blocks["face"] = _fans([w[1 : 1 + w[0]] for w in words])
         elif not element.lists:
             table = np.array([row.split() for row in rows], dtype=np.float64)
-            blocks[element.name] = np.rec.fromarrays(list(table.T), names=[p[1] for p in element.properties])
+            blocks[element.name] = _columns(table, element)
     return blocks
+
+
+def _columns(table: NDArray[np.float64], element: Element) -> NDArray:
+    rows = np.zeros(len(table), [(p[1], "f8") for p in element.properties])
+    for i, name in enumerate(rows.dtype.names or ()):
+        rows[name] = table[:, i]
+    return rows
 
 
 def _binary_blocks(body: bytes, elements: list[Element], order: str) -> dict[str, NDArray]:

@@ -1,0 +1,57 @@
+"""Write everything a NoW run leaves behind, into one folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deca_cli.evaluate.now_data import find_prediction
+from deca_cli.evaluate.official import write_official_distances
+from deca_cli.evaluate.statistics import pool
+from deca_cli.evaluate.tables import write_csv, write_json, write_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deca_cli.evaluate.now_data import NowData
+    from deca_cli.evaluate.tables import NowReport
+
+
+def write_tables(folder: Path, report: NowReport, challenge: str | None) -> list[Path]:
+    """results.json, images.csv, subjects.csv, challenges.csv, report.md and the official files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("results.json", "challenges.csv", "subjects.csv", "images.csv", "report.md")
+    results, challenges, subjects, images, page = (folder / name for name in names)
+    write_json(results, report)
+    write_csv(challenges, "challenge", {"all": report.overall, **report.challenges})
+    write_csv(subjects, "subject", report.subjects)
+    write_csv(images, "image", report.images)
+    write_markdown(page, report)
+    return [page, results, challenges, subjects, images, *write_official_distances(folder, report, challenge)]
+
+
+def write_plots(folder: Path, report: NowReport) -> list[Path]:
+    """Write cumulative and subjects, each as PNG and SVG."""
+    from deca_cli.evaluate.plots import plot_cumulative, plot_groups
+
+    measured = report.of_state("measured")
+    curves = {"all": pool([r.distances for r in measured])}
+    for name in report.challenges:
+        curves[name] = pool([r.distances for r in measured if r.image.challenge == name])
+    subjects = {n: pool([r.distances for r in measured if r.image.subject == n]) for n in report.subjects}
+    title = f"NoW, {report.ranking}: {report.method}"
+    return [
+        *plot_cumulative(folder / "cumulative", curves, title=title),
+        *plot_groups(folder / "subjects", subjects, title=title),
+    ]
+
+
+def write_worst_cases(
+    folder: Path, report: NowReport, data: NowData, predictions: Path, count: int
+) -> list[Path]:
+    """worst/RANK_IMAGE/ for the images with the largest mean distance."""
+    from deca_cli.evaluate.worst import write_worst
+
+    return [
+        write_worst(folder / "worst", rank, data, find_prediction(predictions, r.image), r)
+        for rank, r in enumerate(report.worst(count), start=1)
+    ]
