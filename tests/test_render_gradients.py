@@ -1,0 +1,123 @@
+"""Gradients through barycentrics and depth, and the mixing of corner values."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from deca_cli.render.interpolate import interpolate
+from deca_cli.render.rasterize import rasterize
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+BACKENDS = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_gpu])]
+
+FACES = torch.tensor([[0, 1, 2], [2, 1, 3], [4, 5, 6]])
+
+
+def mesh(dtype: torch.dtype = torch.float64) -> Tensor:
+    """Two triangles that share an edge, and one in front of them; no vertex near a pixel centre."""
+    corners = [[-0.91, -0.83, 0.2], [0.87, -0.71, 0.3], [-0.77, 0.89, 0.1], [0.93, 0.79, -0.2],
+               [-0.31, -0.27, -0.5], [0.43, -0.11, -0.6], [0.07, 0.57, -0.4]]  # fmt: skip
+    first = torch.tensor([corners], dtype=dtype)
+    return torch.cat([first, first * torch.tensor([-0.9, 0.8, 1.1], dtype=dtype)])
+
+
+@pytest.mark.parametrize("rule", ["standard", "pytorch3d"])
+def test_gradcheck_of_the_reference(rule: str):
+    def surface(vertices: Tensor) -> tuple[Tensor, Tensor]:
+        found = rasterize(vertices, FACES, 5, 6, backend="reference", rule=rule)
+        return found.barycentrics, found.depth[found.covered]
+
+    assert torch.autograd.gradcheck(surface, mesh().requires_grad_(), eps=1e-7, atol=1e-6)
+
+
+def test_gradcheck_of_interpolation():
+    attributes = torch.rand(2, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def picture(vertices: Tensor, values: Tensor) -> Tensor:
+        return interpolate(rasterize(vertices, FACES, 5, 6, backend="reference"), FACES, values)
+
+    inputs = (mesh().requires_grad_(), attributes.requires_grad_())
+    assert torch.autograd.gradcheck(picture, inputs, eps=1e-7, atol=1e-6)
+
+
+def gradients(backend: str, rule: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    device = "cuda" if backend == "cuda" else "cpu"
+    generator = torch.Generator().manual_seed(2)
+    attributes = torch.rand(2, 7, 4, generator=generator, dtype=dtype)
+    cotangent = torch.randn(2, 4, 24, 30, generator=generator, dtype=dtype).to(device)
+    vertices = mesh(dtype).to(device).requires_grad_()
+    attributes = attributes.to(device).requires_grad_()
+    faces = FACES.to(device)
+    found = rasterize(vertices, faces, 24, 30, backend=backend, rule=rule)
+    picture = interpolate(found, faces, attributes)
+    total = (picture * cotangent).sum() + (found.depth[found.covered] ** 2).sum()
+    to_vertices, to_attributes = torch.autograd.grad(total, (vertices, attributes))
+    return to_vertices.cpu(), to_attributes.cpu()
+
+
+@pytest.mark.parametrize("rule", ["standard", "pytorch3d"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_of_every_backend_equal_the_reference(backend: str, dtype: torch.dtype, rule: str):
+    for ours, right in zip(gradients(backend, rule, dtype), gradients("reference", rule, dtype), strict=True):
+        assert right.abs().max() > 0.1
+        torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-5 * float(right.abs().max()))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_values_are_the_same_with_and_without_gradients(backend: str):
+    device = "cuda" if backend == "cuda" else "cpu"
+    vertices, faces = mesh(torch.float32).to(device), FACES.to(device)
+    plain = rasterize(vertices, faces, 40, 50, backend=backend)
+    tracked = rasterize(vertices.clone().requires_grad_(), faces, 40, 50, backend=backend)
+    assert not plain.barycentrics.requires_grad
+    assert tracked.barycentrics.requires_grad
+    assert torch.equal(plain.triangle, tracked.triangle)
+    torch.testing.assert_close(tracked.barycentrics.detach(), plain.barycentrics, rtol=0, atol=0)
+    torch.testing.assert_close(tracked.depth.detach(), plain.depth, rtol=0, atol=0)
+
+
+def test_broken_and_unseen_vertices_get_no_gradient_and_spoil_none():
+    broken = torch.tensor([[float("nan")] * 3, [5.0, 5.0, 5.0]], dtype=torch.float64)
+    vertices = torch.cat([broken.expand(2, 2, 3), mesh()], 1).requires_grad_()
+    faces = torch.cat([torch.tensor([[0, 2, 3], [1, 1, 1]]), FACES + 2])
+    found = rasterize(vertices, faces, 12, 12, backend="cpu")
+    found.barycentrics.square().sum().backward()
+    assert vertices.grad is not None
+    assert vertices.grad.isfinite().all()
+    assert (vertices.grad[:, :2] == 0).all()
+    assert (vertices.grad[:, 2:] != 0).any()
+
+
+def test_corner_values_come_from_the_given_faces():
+    """Texture faces name other rows than mesh faces; shared and per-item attributes may be mixed."""
+    found = rasterize(mesh(torch.float32), FACES, 32, 32)
+    per_corner = torch.eye(9)
+    picture = interpolate(found, torch.arange(9).view(3, 3), per_corner)
+    rows = (3 * found.triangle[:, None].clamp(min=0) + torch.arange(3)[:, None, None]).long()
+    assert torch.equal(picture.gather(1, rows).movedim(1, -1), found.barycentrics)
+    assert torch.equal((picture != 0).sum(1), (found.barycentrics != 0).sum(-1))
+    two = torch.stack([per_corner, 2 * per_corner])
+    both = interpolate(found, torch.arange(9).view(3, 3), two)
+    assert torch.equal(both, picture * torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
+
+
+def test_a_linear_function_is_reproduced_and_the_background_is_zero():
+    vertices = mesh(torch.float32)
+    found = rasterize(vertices, FACES, 60, 45)
+    picture = interpolate(found, FACES, vertices)
+    x = (2 * torch.arange(45) + 1) / 45 - 1
+    y = (2 * torch.arange(60) + 1) / 60 - 1
+    seen = found.covered
+    assert (picture[:, 0] - x)[seen].abs().max() < 1e-6
+    assert (picture[:, 1] - y[:, None])[seen].abs().max() < 1e-6
+    assert (picture.movedim(1, -1)[~seen] == 0).all()
+    spoiled = torch.where(torch.arange(7)[:, None] < 3, torch.inf, vertices[0])  # all of triangle 0
+    assert (interpolate(found, FACES, spoiled).movedim(1, -1)[~seen] == 0).all()
+
+
+def test_interpolation_without_faces_or_with_wrong_shapes():
+    found = rasterize(mesh(torch.float32), FACES[:0], 4, 4)
+    assert torch.equal(interpolate(found, FACES[:0], torch.ones(7, 2)), torch.zeros(2, 2, 4, 4))
+    with pytest.raises(ValueError, match="attributes must be"):
+        interpolate(found, FACES, torch.ones(3, 7, 2))
