@@ -20,8 +20,8 @@ from torch import Tensor
 from deca_cli.render.barycentrics import COLLINEAR, area_epsilon, to_pixels
 from deca_cli.render.fragments import EMPTY, Fragments, Rule
 
-# Starting a thread costs about 50 microseconds; a task should be worth several of them.
-PIXELS_PER_TASK = 16_384
+# Threads cost about 0.3 ms to start and to join; a task should be worth more. A 224 x 224 head is one task.
+PIXELS_PER_TASK = 32_768
 # Rows wider than this are first cut to the triangle's own extent in them.
 WIDE = 12
 # Beyond this many pixels from the origin the cut is left out: its rounding errors would reach a pixel.
