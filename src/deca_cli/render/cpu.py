@@ -6,6 +6,8 @@ plain threads over a kernel without the interpreter lock: unlike numba's own par
 from several threads at once and in forked processes.
 """
 
+# ruff: noqa: ANN001, ANN202 - numba infers the types of the kernels
+
 import collections
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +114,7 @@ def _run(function: Callable[[Any], None], tasks: list[Any], threads: int) -> Non
 
 
 @_jit
-def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[no-untyped-def]
     """First and last row and column of every triangle into ``boxes [F, 4]``; an empty range skips it."""
     for face in range(faces.shape[0]):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
@@ -132,7 +134,7 @@ def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[n
 
 
 @_jit
-def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def]
     """Widen the interval [left, right] by the point where the edge crosses the row, if it does."""
     if (y0 - row) * (y1 - row) > 0.0:
         return left, right
@@ -143,7 +145,7 @@ def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def] # no
 
 
 @_jit
-def _row_extent(x0, y0, x1, y1, x2, y2, row, first, last):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _row_extent(x0, y0, x1, y1, x2, y2, row, first, last):  # type: ignore[no-untyped-def]
     """Columns first ... last narrowed to those the triangle can reach in this row, a pixel to spare."""
     left, right = np.inf, -np.inf
     left, right = _cut(x0, y0, x1, y1, row, left, right)
@@ -153,20 +155,13 @@ def _row_extent(x0, y0, x1, y1, x2, y2, row, first, last):  # type: ignore[no-un
 
 
 @_jit
-def _draw_band(  # type: ignore[no-untyped-def] # noqa: ANN202
-    points,  # noqa: ANN001 - float64 [V, 3]: x, y in pixels, z + offset
-    faces,  # noqa: ANN001 - int32 [F, 3]
-    boxes,  # noqa: ANN001 - int32 [F, 4], of _find_boxes
-    first_row,  # noqa: ANN001
-    end_row,  # noqa: ANN001
-    standard,  # noqa: ANN001 - bool: the rule
-    epsilon,  # noqa: ANN001 - taken off the area
-    z_offset,  # noqa: ANN001
-    triangle,  # noqa: ANN001 - out, int32 [H, W]
-    barycentrics,  # noqa: ANN001 - out, [H, W, 3]
-    depth,  # noqa: ANN001 - out, [H, W]
+def _draw_band(  # type: ignore[no-untyped-def]
+    points, faces, boxes, first_row, end_row, standard, epsilon, z_offset, triangle, barycentrics, depth
 ):
-    """Draw all triangles into the rows first_row ... end_row - 1."""
+    """Draw all triangles into the rows first_row ... end_row - 1 of triangle, barycentrics and depth.
+
+    ``points`` float64 [V, 3]: x and y in pixels, z + offset; ``faces`` int32 [F, 3]; ``boxes`` of _find_boxes.
+    """
     nearest = np.full((end_row - first_row, triangle.shape[1]), np.inf, np.float32)
     triangle[first_row:end_row] = EMPTY
     barycentrics[first_row:end_row] = 0.0
