@@ -147,7 +147,8 @@ def _pattern(integral: np.ndarray, left: int, top: int, width: int, height: int)
     return code
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+# One thread: callers run several sweeps side by side, which numba's own threads must not be mixed with.
+@numba.njit(cache=True, nogil=True)
 def _scores(  # noqa: PLR0917 - compiled code takes no dataclass
     integral: np.ndarray,
     window: int,
@@ -164,7 +165,7 @@ def _scores(  # noqa: PLR0917 - compiled code takes no dataclass
     columns = (integral.shape[1] - 1 - window) // stride + 1
     stages = stage_thresholds.shape[0]
     scores = np.zeros((rows, columns), dtype=np.float32)
-    for row in numba.prange(rows):
+    for row in range(rows):
         first = max(-(-spans[row * stride, 0] // stride), 0)
         last = min(spans[row * stride, 1] // stride, columns - 1)
         for column in range(first, last + 1):

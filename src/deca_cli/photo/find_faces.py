@@ -9,11 +9,12 @@ MAX_FACES = 12
 __all__ = ["MAX_FACES", "Face", "find_faces"]
 
 
-def find_faces(photo: Photo, *, limit: int = MAX_FACES) -> list[Face]:
+def find_faces(photo: Photo, *, thorough: bool = False, limit: int = MAX_FACES) -> list[Face]:
     """List places where a face may be, most likely first.
 
     Args:
         photo: the photo.
+        thorough: search longer; for photos in which every candidate turned out to be no face.
         limit: length of the list at most.
 
     Returns:
@@ -21,4 +22,4 @@ def find_faces(photo: Photo, *, limit: int = MAX_FACES) -> list[Face]:
     """
     from deca_cli.photo.lbp import find_with_cascade
 
-    return find_with_cascade(photo)[:limit]
+    return find_with_cascade(photo, thorough=thorough)[:limit]
