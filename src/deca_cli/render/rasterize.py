@@ -1,5 +1,6 @@
 """The rasteriser's contract and the choice of its back end."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from torch import Tensor, is_grad_enabled
@@ -53,29 +54,34 @@ def rasterize(
         DeviceError: ``cuda`` without an NVIDIA device or without the extra.
     """
     _check(vertices, faces, height, width, backend, rule)
-    if backend == "auto":
-        backend = "cuda" if vertices.is_cuda else "cpu"
-    if backend == "reference":
-        from deca_cli.render import reference
-
-        return reference.rasterize(vertices, faces, height, width, rule, z_offset)
-    if backend == "cuda":
-        if not vertices.is_cuda:
-            raise DeviceError(
-                "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
-                "(vertices.cuda()) or choose the rasteriser `cpu`."
-            )
-        from deca_cli.render import cuda
-
-        fragments = cuda.rasterize(vertices, faces, height, width, rule, z_offset)
-    else:
-        from deca_cli.render import cpu
-
-        fragments = cpu.rasterize(vertices, faces, height, width, rule, z_offset)
-    if not (vertices.requires_grad and is_grad_enabled()):
+    fragments = _back_end(backend, vertices)(vertices, faces, height, width, rule, z_offset)
+    tracked = vertices.requires_grad and is_grad_enabled()
+    if not tracked or fragments.barycentrics.requires_grad:
         return fragments
     surface = surface_at_pixels(vertices, faces, fragments.triangle, rule, z_offset)
     return Fragments(fragments.triangle, *surface)
+
+
+def _back_end(
+    backend: Backend, vertices: Tensor
+) -> Callable[[Tensor, Tensor, int, int, Rule, float], Fragments]:
+    """The function that draws; each lives in a module with an import of its own weight."""
+    if backend == "reference":
+        from deca_cli.render import reference
+
+        return reference.rasterize
+    if backend == "cpu" or (backend == "auto" and not vertices.is_cuda):
+        from deca_cli.render import cpu
+
+        return cpu.rasterize
+    if not vertices.is_cuda:
+        raise DeviceError(
+            "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
+            "(vertices.cuda()) or choose the rasteriser `cpu`."
+        )
+    from deca_cli.render import cuda
+
+    return cuda.rasterize
 
 
 def _check(vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str) -> None:
