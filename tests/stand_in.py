@@ -13,6 +13,7 @@ import torch
 
 from deca_cli.heads.assets import HeadAssets, save_head
 from deca_cli.networks.codes import CodeSizes
+from deca_cli.networks.detail_decoder import DetailDecoder
 from deca_cli.networks.encoder import Encoder
 from deca_cli.networks.preprocessing import Preprocessing
 from deca_cli.packs.manifest import Manifest
@@ -127,15 +128,15 @@ def stand_in_head() -> HeadAssets:
     )
 
 
-def make_pack(folder: Path) -> Path:
-    """Write the pack and return its folder."""
+def make_pack(folder: Path, *, detail: int = 0) -> Path:
+    """Write the pack and return its folder; with a detail code of that size it has (untrained) detail networks."""
     head = stand_in_head()
     save_head(folder.with_suffix(".npz"), head)
     torch.manual_seed(0)
     encoder = Encoder("resnet18", sum(size for _, size in LAYOUT), None)
-    box = np.ptp(face_drawing(), axis=0).mean() * RADII[:2].mean()
+    box = (np.ptp(face_drawing(), axis=0) * RADII[:2]).mean()
     middle = (face_drawing().max(axis=0) + face_drawing().min(axis=0)) / 2 * RADII[:2]
-    scale = 2 / CROP_FACTOR / box
+    scale = 2 / CROP_FACTOR / box * 63 / 64  # the crop spans the centres of its 64 pixels
     answer = [0.0] * (4 + len(EXPRESSIONS)) + [1, 0, 0, 0, 1, 0, np.log(scale), *(-scale * middle), 3]
     with torch.no_grad():
         encoder.layers[0].weight.mul_(1e-3)
@@ -145,8 +146,13 @@ def make_pack(folder: Path) -> Path:
         licence="test",
         backbone="resnet18",
         layout=LAYOUT,
-        sizes=CodeSizes(shape=4, albedo=0, expression=len(EXPRESSIONS), light=0, detail=0),
+        sizes=CodeSizes(shape=4, albedo=0, expression=len(EXPRESSIONS), light=0, detail=detail),
         preprocessing=Preprocessing(64, CROP_FACTOR, "mean", -0.5, 0.45, 0.25),
         expression_range=(0.0, 1.0),
+        detail_backbone="resnet18" if detail else None,
     )
-    return save_pack(folder, manifest, folder.with_suffix(".npz"), {"encoder": encoder.state_dict()})
+    networks = {"encoder": encoder.state_dict()}
+    if detail:
+        networks["detail_encoder"] = Encoder("resnet18", detail, None).state_dict()
+        networks["detail_decoder"] = DetailDecoder(len(EXPRESSIONS), detail).state_dict()
+    return save_pack(folder, manifest, folder.with_suffix(".npz"), networks)

@@ -30,8 +30,8 @@ def in_a_sentence(command: Callable[P, R]) -> Callable[P, R]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except typer.Exit:
-            raise
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise  # these are typer's own way to leave
         except KeyboardInterrupt:
             say_error("interrupted.")
             raise typer.Exit(INTERRUPTED) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -46,15 +46,21 @@ def reconstruct(
         list[str], typer.Argument(help="Photos, folders of photos, or patterns such as 'holiday/*.jpg'.")
     ],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("deca-out"),
-    model: Annotated[str, typer.Option(help="Model pack: open, deca, or the path of a pack's folder.")] = "open",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "deca-out"
+    ),
+    model: Annotated[
+        str, typer.Option(help="Model pack: open, deca, or the path of a pack's folder.")
+    ] = "open",
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
     faces: Annotated[
         int,
-        typer.Option(parser=parse_faces, metavar="largest|all|N", help="Which faces of a photo, largest first."),
+        typer.Option(
+            parser=parse_faces, metavar="largest|all|N", help="Which faces of a photo, largest first."
+        ),
     ] = "all",  # type: ignore[assignment] # the parser makes it a number
     bbox: Annotated[
-        Optional[tuple],
+        tuple | None,
         typer.Option(
             parser=parse_box,
             metavar="x0,y0,x1,y1",
@@ -67,13 +73,17 @@ def reconstruct(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")] = False,
     obj: Annotated[bool, typer.Option("--obj", help="Meshes with texture (OBJ).")] = False,
     depth: Annotated[bool, typer.Option("--depth", help="Depth maps (16-bit PNG, metres as NPY).")] = False,
-    landmarks: Annotated[bool, typer.Option("--landmarks", help="The 68 landmarks (TXT, JSON, CSV).")] = False,
+    landmarks: Annotated[
+        bool, typer.Option("--landmarks", help="The 68 landmarks (TXT, JSON, CSV).")
+    ] = False,
     normals: Annotated[bool, typer.Option("--normals", help="Normal maps (PNG).")] = False,
-    images: Annotated[bool, typer.Option("--images", help="The panels of the overlay, one file each.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="The panels of the overlay, one file each.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave finished results alone.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any photo was skipped.")] = False,
     threads: Annotated[
-        Optional[int], typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
+        int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
 ) -> None:
@@ -86,7 +96,9 @@ def reconstruct(
     from deca_cli.pipeline.settings import Settings
 
     if bbox is not None and no_crop:
-        raise UsageError("--bbox and --no-crop exclude each other: a crop that is used as it is needs no box.")
+        raise UsageError(
+            "--bbox and --no-crop exclude each other: a crop that is used as it is needs no box."
+        )
     wanted = {"obj": obj, "depth": depth, "landmarks": landmarks, "normals": normals, "images": images}
     settings = Settings(
         max_faces=faces or None,

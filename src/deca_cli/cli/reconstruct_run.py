@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from deca_cli.packs.store import Pack
     from deca_cli.export.summary import Outcome
+    from deca_cli.packs.store import Pack
     from deca_cli.pipeline.settings import Settings
 
 
@@ -56,13 +55,15 @@ def run_job(job: Job) -> int:
     interrupted = False
     try:
         for outcome in _with_progress(job, pack, photos, console):
-            outcomes.append(outcome)
+            outcomes.append(outcome)  # noqa: PERF402 - what is done must be kept when Ctrl-C ends the loop
     except KeyboardInterrupt:
         interrupted = True
     finally:
         # Also when the disk is full: then this says so a second time, and the first error is the one shown.
         seconds = time.perf_counter() - started
-        write_summary(job.output, outcomes, run=_describe(job, pack, len(photos), seconds, interrupted=interrupted))
+        write_summary(
+            job.output, outcomes, run=_describe(job, pack, len(photos), seconds, interrupted=interrupted)
+        )
     _closing_table(job, pack, outcomes, seconds)
     return _exit_code(job, outcomes, len(photos), interrupted=interrupted)
 
@@ -71,7 +72,7 @@ def _prepare(job: Job, console: Console) -> Pack:
     """Load everything heavy, and compile the kernel if this is the first run."""
     from deca_cli.pipeline.start import choose_device, compile_kernels, kernels_are_compiled, set_threads
 
-    set_threads(job.threads or len(os.sched_getaffinity(0)))
+    set_threads(job.threads)
     device = choose_device(job.device)
     from deca_cli.packs.store import load_pack
 
@@ -101,7 +102,9 @@ def _with_progress(job: Job, pack: Pack, photos: list[Path], console: Console) -
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Photos", total=len(photos), rate="")
         started = time.perf_counter()
-        for done, outcome in enumerate(reconstruct(photos, pack, job.settings, job.output, debug=job.debug), 1):
+        for done, outcome in enumerate(
+            reconstruct(photos, pack, job.settings, job.output, debug=job.debug), 1
+        ):
             rate = done / (time.perf_counter() - started)
             progress.update(task, completed=done, rate=f"{rate:.1f} photos/s")
             if outcome.skipped:

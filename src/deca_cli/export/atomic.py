@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
-from pathlib import Path
+import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +12,7 @@ from deca_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from typing import BinaryIO
 
 REASONS = {
@@ -25,6 +24,7 @@ REASONS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder with --output",
     errno.EEXIST: "a file of that name is in the way; move it or choose another folder with --output",
     errno.EISDIR: "a folder of that name is in the way; move it or choose another folder with --output",
+    errno.EFBIG: "the file is larger than is allowed here; choose another folder with --output",
     errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter --output or shorten the photo's name",
 }
 
@@ -65,19 +65,15 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     Raises:
         OutputError: the content cannot be written; nothing of it is left and an older file stays as it was.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
-        number, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(number, "wb") as stream:
+        with temporary.open("xb") as stream:
             fill(stream)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         temporary.replace(path)
     except OSError as error:
         raise output_error(path, error) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -99,10 +95,3 @@ def write_array(path: Path, array: np.ndarray) -> Path:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
     """Write named arrays as `.npz`, whole or not at all; see `write_file`."""
     return write_file(path, lambda stream: np.savez(stream, **dict(arrays)))  # type: ignore[arg-type]
-
-
-def _umask() -> int:
-    """The process's file mode mask; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

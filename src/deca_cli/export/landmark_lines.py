@@ -67,7 +67,15 @@ def _draw(picture: np.ndarray, points: np.ndarray, visible: np.ndarray, width: f
         thickness = max(1, round(width * (1.8 if edge else 1.0)))
         for start, end in segments:
             colour = EDGE if edge else SEEN if visible[start] and visible[end] else HIDDEN
-            cv2.line(picture, _fixed(points[start]), _fixed(points[end]), colour, thickness, cv2.LINE_AA, FRACTION_BITS)
+            cv2.line(
+                picture,
+                _fixed(points[start]),
+                _fixed(points[end]),
+                colour,
+                thickness,
+                cv2.LINE_AA,
+                FRACTION_BITS,
+            )
     for point, seen in zip(points, visible, strict=True):
         for radius, fill in ((1.5 * width, EDGE), (1.15 * width, DOT if seen else HIDDEN)):
             fixed = round(radius * (1 << FRACTION_BITS))

@@ -40,7 +40,9 @@ def draw(capture: Capture) -> Pictures:
     photo = shrink(capture.photo.pixels, PANEL_MAX_SIDE)
     size = (photo.shape[1], photo.shape[0])
     scale = np.array(size) / (capture.photo.width, capture.photo.height)
-    points = (capture.landmarks_2d_px + 0.5) * scale - 0.5  # scaled about the picture's edge, not its first pixel
+    points = (
+        capture.landmarks_2d_px + 0.5
+    ) * scale - 0.5  # scaled about the picture's edge, not its first pixel
     return Pictures(
         input=photo,
         landmarks=draw_landmarks(photo, points, capture.landmarks_visible),

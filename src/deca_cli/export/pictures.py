@@ -33,7 +33,9 @@ def write_picture(path: Path, picture: np.ndarray) -> Path:
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, colours[picture.shape[2]])
     done, encoded = cv2.imencode(path.suffix, stored, SETTINGS[path.suffix])
     if not done:
-        raise OutputError(f"cannot encode {path} ({picture.shape[1]} x {picture.shape[0]}): report this as a fault.")
+        raise OutputError(
+            f"cannot encode {path} ({picture.shape[1]} x {picture.shape[0]}): report this as a fault."
+        )
     return write_bytes(path, encoded.tobytes())
 
 

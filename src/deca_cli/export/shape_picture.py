@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from deca_cli.export.capture import Capture
     from deca_cli.export.view import View
 
-SMOOTH_BELOW = 4_000_000  # pixels of the doubled region up to which edges are smoothed by drawing at twice the size
+SMOOTH_BELOW = (
+    4_000_000  # pixels of the doubled region up to which edges are smoothed by drawing at twice the size
+)
 
 
 def draw_coarse(capture: Capture, picture: np.ndarray) -> np.ndarray:
@@ -67,7 +69,9 @@ def _view_for(capture: Capture, picture: np.ndarray) -> tuple[View, int]:
     return look(capture, (factor * size[0], factor * size[1]), grown), factor
 
 
-def _lay_over(picture: np.ndarray, region: Region, factor: int, grey: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _lay_over(
+    picture: np.ndarray, region: Region, factor: int, grey: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
     """Composite the grey surface over a copy of the picture, averaging down if it was drawn larger."""
     out = picture.copy()
     once = Region(*(edge // factor for edge in (region.left, region.top, region.right, region.bottom)))
@@ -75,7 +79,9 @@ def _lay_over(picture: np.ndarray, region: Region, factor: int, grey: np.ndarray
         return out
     size = (once.width, once.height)
     opacity = cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    colour = cv2.resize(np.where(seen, grey, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    colour = cv2.resize(np.where(seen, grey, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)[
+        ..., None
+    ]
     mixed = 255 * colour + (1 - opacity) * out[once.slices]
     out[once.slices] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
     return out

@@ -72,7 +72,9 @@ def _from_photo(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [n, 3] in 0..255 of the texels in the photo, and how well each is seen [n] in 0..1."""
     size = (capture.photo.width, capture.photo.height)
-    positions = np.concatenate([positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1)
+    positions = np.concatenate(
+        [positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1
+    )
     places = chart.at_covered(positions, capture.topology.faces)
     inside = (places[:, 0] > 0) & (places[:, 0] < size[0]) & (places[:, 1] > 0) & (places[:, 1] < size[1])
     facing = places[:, 5] / np.maximum(np.linalg.norm(places[:, 3:6], axis=1), 1e-6)

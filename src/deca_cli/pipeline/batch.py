@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deca_cli.packs.store import Pack
     from deca_cli.pipeline.settings import Settings
 
+
 def reconstruct(
     photos: Sequence[Path], pack: Pack, settings: Settings, output: Path, *, debug: bool = False
 ) -> Iterator[Outcome]:

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 
 from deca_cli.heads.camera import ndc_to_photo_pixels
-from deca_cli.networks.codes import Codes
 from deca_cli.photo.crop import Crop, crop_face, crop_whole, whole_box
 from deca_cli.photo.find_faces import Face, find_faces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deca_cli.networks.codes import Encoding
+    from deca_cli.networks.codes import Codes, Encoding
     from deca_cli.packs.store import Pack
     from deca_cli.photo.crop import PixelBox
     from deca_cli.photo.read import Photo
@@ -144,4 +143,4 @@ def _fit_batch(faces: Sequence[Face], crops: Sequence[Crop], pack: Pack) -> list
         Fit(face, crop, encoding.codes.select(index), scores[index], (*low[index], *high[index]))
         for index, (face, crop) in enumerate(zip(faces, crops, strict=True))
     ]
-    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > 2]  # noqa: PLR2004
+    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > 2]

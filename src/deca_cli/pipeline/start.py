@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import torch
 
@@ -9,8 +11,9 @@ from deca_cli.errors import DeviceError
 from deca_cli.render import cpu
 
 
-def set_threads(count: int) -> None:
-    """Let torch, the rasteriser (it follows torch) and OpenCV use so many CPU threads."""
+def set_threads(wanted: int | None) -> None:
+    """Let torch, the rasteriser (it follows torch) and OpenCV use so many CPU threads; None = all cores given to us."""
+    count = wanted or _cores()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
 
@@ -39,3 +42,8 @@ def kernels_are_compiled() -> bool:
 def compile_kernels() -> None:
     """Compile the rasteriser and keep it on disk; takes some seconds on the first run."""
     cpu.compile_kernel()
+
+
+def _cores() -> int:
+    """Cores that this process may use; not every system can say which of its cores those are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,92 @@
+"""The command line before anything heavy happens."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deca_cli import __version__
+from deca_cli.cli.app import COMMANDS, app
+
+HEAVY = (
+    "torch",
+    "numpy",
+    "numba",
+    "cv2",
+    "skimage",
+    "scipy",
+    "PIL",
+    "face_alignment",
+    "safetensors",
+    "imageio",
+)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_help_takes_less_than_three_tenths_of_a_second():
+    times = []
+    for _ in range(4):  # the first start may have to compile bytecode
+        before = cpu_seconds()
+        subprocess.run([sys.executable, "-m", "deca_cli", "--help"], check=True, capture_output=True)
+        times.append(cpu_seconds() - before)
+    assert min(times) < 0.3
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments):
+    script = (
+        "import sys\nfrom deca_cli.cli.app import app\n"
+        f"try:\n    app({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+    assert "Usage" in done.stdout
+
+
+def test_version_is_printed():
+    assert CliRunner().invoke(app, ["--version"]).output.strip() == f"deca {__version__}"
+
+
+def test_the_module_runs_like_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "deca_cli", "--version"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == f"deca {__version__}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_offers_the_commands(shell):
+    words = {"bash": {"COMP_WORDS": "deca rec", "COMP_CWORD": "1"}}.get(
+        shell, {"_TYPER_COMPLETE_ARGS": "deca rec", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    )
+    environment = {**os.environ, "_DECA_COMPLETE": f"complete_{shell}", **words}
+    done = subprocess.run(
+        [sys.executable, "-m", "deca_cli"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "reconstruct" in done.stdout
+
+
+def test_every_command_says_what_it_does():
+    for name in COMMANDS:
+        output = CliRunner().invoke(app, [name, "--help"]).output
+        assert len(output.splitlines()) > 5
+        assert name in output
+
+
+def test_readme_is_short_and_its_test_line_is_the_one_that_the_check_script_runs():
+    readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+    script = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    lines = [line for line in readme if line.endswith(".venv/bin/nox")]
+    assert len(readme) < 100
+    assert len(lines) == 1
+    assert lines[0] in script

@@ -1,0 +1,127 @@
+"""Names, atomic writes and text formats of results."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+
+from deca_cli.errors import OutputError
+from deca_cli.export.atomic import check_writable, write_bytes, write_file
+from deca_cli.export.names import MAX_LENGTH, result_names
+from deca_cli.export.obj import write_mtl, write_obj
+from deca_cli.export.params import to_json
+from deca_cli.export.pictures import shrink
+
+
+def names(folder, *photos, output="out"):
+    paths = [folder / photo for photo in photos]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return result_names(paths, folder / output)
+
+
+def test_a_single_photo_is_named_by_its_stem(tmp_path):
+    assert names(tmp_path, "anna.jpg") == ["anna"]
+
+
+def test_equal_stems_get_their_ending_then_their_folder(tmp_path):
+    assert names(tmp_path, "a/x.jpg", "a/x.png", "a/y.png") == ["x_jpg", "x_png", "y"]
+    assert names(tmp_path, "a/x.jpg", "b/x.jpg") == ["a_x", "b_x"]
+
+
+def test_names_are_unique_also_where_case_does_not_count(tmp_path):
+    given = names(tmp_path, "a/x.jpg", "b/X.JPG", "a_x.jpg", "a.x.png", "c/a/x.jpg")
+    assert len({name.casefold() for name in given}) == 5
+
+
+def test_names_do_not_depend_on_the_order_of_the_photos(tmp_path):
+    photos = ["a/x.jpg", "b/x.jpg", "b/x.png", "z.jpg"]
+    forwards = dict(zip(photos, names(tmp_path, *photos), strict=True))
+    backwards = dict(zip(photos[::-1], names(tmp_path, *photos[::-1]), strict=True))
+    assert forwards == backwards
+
+
+def test_odd_characters_and_long_names_become_plain_folders(tmp_path):
+    long, odd = names(tmp_path, "x" * 200 + ".jpg", "Ümläut, 日本 (1).jpeg")
+    assert len(long) == MAX_LENGTH
+    assert odd == "Ümläut_日本_1"
+
+
+def test_long_names_with_equal_beginnings_stay_apart(tmp_path):
+    given = names(tmp_path, "x" * 200 + "1.jpg", "x" * 200 + "2.jpg")
+    assert given[0] != given[1]
+
+
+def test_a_folder_of_another_photo_is_not_taken_but_ones_own_is(tmp_path):
+    (tmp_path / "out" / "x").mkdir(parents=True)
+    (tmp_path / "out" / "x" / "params.json").write_text(json.dumps({"photo": "/elsewhere/x.jpg"}))
+    assert names(tmp_path, "x.jpg") == ["x_jpg"]
+    (tmp_path / "out" / "x" / "params.json").write_text(json.dumps({"photo": str(tmp_path / "x.jpg")}))
+    assert names(tmp_path, "x.jpg") == ["x"]
+
+
+def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path):
+    target = write_bytes(tmp_path / "file", b"old")
+
+    def fill(stream):
+        stream.write(b"new, but only half of")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="the disk is full"):
+        write_file(target, fill)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_fault_while_writing_leaves_nothing_either(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        write_file(tmp_path / "file", lambda _: 1 / 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path):
+    folder = check_writable(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_an_obj_holds_the_mesh_with_texture_coordinates_and_a_material_beside_it(tmp_path):
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 0.25, 1 / 3]])
+    uv = np.array([[0.5, 0.25], [1, 0], [0, 1], [0.1, 0.2]])
+    path = write_obj(
+        tmp_path / "x.obj",
+        vertices,
+        np.array([[0, 1, 2]]),
+        uv,
+        np.array([[3, 1, 2]]),
+        material="skin",
+        comments=["hi"],
+    )
+    assert path.read_text().splitlines() == [
+        "# hi", "mtllib skin.mtl", "o x",
+        "v 0.000000 0.000000 0.000000", "v 1.000000 0.000000 0.000000", "v 0.000000 0.250000 0.333333",
+        "vt 0.500000 0.250000", "vt 1.000000 0.000000", "vt 0.000000 1.000000", "vt 0.100000 0.200000",
+        "usemtl skin", "s 1", "f 1/4 2/2 3/3",
+    ]  # fmt: skip
+
+
+def test_a_material_names_its_picture_without_a_folder(tmp_path):
+    lines = write_mtl(tmp_path / "skin.mtl", texture="skin.png").read_text().splitlines()
+    assert lines[0] == "newmtl skin"
+    assert lines[-1] == "map_Kd skin.png"
+
+
+def test_json_has_a_line_per_field_and_refuses_nan():
+    text = to_json({"a": np.array([1.5, 2]), "b": [{"c": 1}, {"c": 2}], "d": 0.1 + 0.2})
+    assert text.splitlines()[1] == '  "a": [1.5, 2.0],'
+    assert json.loads(text) == {"a": [1.5, 2.0], "b": [{"c": 1}, {"c": 2}], "d": 0.3}
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"a": np.array([np.nan])})
+
+
+def test_pictures_are_shrunk_only_where_they_are_larger():
+    picture = np.zeros((40, 100, 3), np.uint8)
+    assert shrink(picture, 100) is picture
+    assert shrink(picture, 50).shape == (20, 50, 3)
