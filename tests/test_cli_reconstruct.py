@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ def pack(tmp_path_factory):
 def one_face_everywhere(monkeypatch):
     """Find one face in coloured photos and none in black ones, without the time that looking takes."""
 
-    def find(photo):
+    def find(photo) -> object:
         return [Face(BOX, 0.9, None, "test")] if photo.pixels.any() else []
 
     monkeypatch.setattr(fit, "find_faces", find)
@@ -42,7 +43,7 @@ def one_face_everywhere(monkeypatch):
 
 @pytest.fixture
 def run(pack, tmp_path):
-    def invoke(*arguments, output="out", model=pack):
+    def invoke(*arguments: object, output="out", model=pack) -> object:
         words = [
             "reconstruct",
             *map(str, arguments),
@@ -293,7 +294,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(run, tm
 
 
 def test_a_read_only_output_folder_is_refused_before_the_work(run, tmp_path, monkeypatch):
-    def refuse(path, *_):
+    def refuse(path, *_: object) -> NoReturn:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(batch, "read_photo", pytest.fail)
@@ -308,7 +309,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_half_file(run, tmp_path, monkeyp
     real = np.savez
     calls = []
 
-    def savez(stream, **arrays):
+    def savez(stream, **arrays: object) -> None:
         calls.append(1)
         if len(calls) == 2:
             stream.write(b"half of it")
@@ -382,7 +383,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_can_be_resumed(run, tmp_path,
     photos = [make_photo(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
     read = batch.read_photo
 
-    def interrupt_at_b(path):
+    def interrupt_at_b(path) -> object:
         if path.stem == "b":
             raise KeyboardInterrupt
         return read(path)
@@ -422,7 +423,7 @@ def test_ctrl_c_in_a_terminal_exits_with_130_and_whole_files(pack, tmp_path):
 def test_an_unexpected_fault_in_one_photo_is_reported_without_a_traceback(run, tmp_path, monkeypatch):
     real = batch.save
 
-    def fail_on_a(capture, *rest):
+    def fail_on_a(capture, *rest: object) -> object:
         if capture.photo.name == "a":
             raise ZeroDivisionError("no such luck")
         return real(capture, *rest)

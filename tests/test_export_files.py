@@ -2,6 +2,7 @@
 
 import errno
 import json
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from deca_cli.export.params import to_json
 from deca_cli.export.pictures import shrink
 
 
-def names(folder, *photos, output="out"):
+def names(folder, *photos: str, output="out"):
     paths = [folder / photo for photo in photos]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def test_a_folder_of_another_photo_is_not_taken_but_ones_own_is(tmp_path):
 def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path):
     target = write_bytes(tmp_path / "file", b"old")
 
-    def fill(stream):
+    def fill(stream) -> NoReturn:
         stream.write(b"new, but only half of")
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -26,7 +26,7 @@ def capture_of(pixels, centre=CENTRE, scale=PIXELS_PER_METRE):
     head = stand_in.stand_in_head()
     vertices = head.template_vertices
 
-    def place(points):
+    def place(points) -> object:
         return points * (scale, -scale, -scale) + (*centre, 0)
 
     corners = vertices[head.faces[head.full_landmark_faces]]

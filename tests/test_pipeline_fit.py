@@ -27,7 +27,7 @@ def photo(tmp_path):
     return Photo(np.full((240, 320, 3), 120, np.uint8), tmp_path / "a.png", "a")
 
 
-def find(*boxes, landmarks=None):
+def find(*boxes: object, landmarks=None):
     return lambda _: [Face(box, 0.5 + 0.01 * number, landmarks, "test") for number, box in enumerate(boxes)]
 
 

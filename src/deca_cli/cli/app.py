@@ -14,6 +14,7 @@ from deca_cli import __version__
 COMMANDS = {
     "reconstruct": "deca_cli.cli.reconstruct:reconstruct",
     "train": "deca_cli.cli.train:app",
+    "evaluate": "deca_cli.cli.evaluate:evaluate",
 }
 
 app = typer.Typer(
