@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,9 @@ def read_deca_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     if not path.is_file():
         raise ModelError(f"There is no file {path}: check the path or fetch the official files.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about odd pickles, which are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged checkpoint can fail in any way, none of which may reach the user
         first_line = (str(error).splitlines() or [""])[0]
         raise ModelError(

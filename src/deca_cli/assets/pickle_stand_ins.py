@@ -148,7 +148,7 @@ class SparseByCoordinate(Plain):
     def value(self) -> np.ndarray:
         """The dense array."""
         fields = _sparse_fields(self.state, "data")
-        rows, columns = realise(fields["coords"]) if "coords" in fields else (fields["row"], fields["col"])
+        rows, columns = fields["coords"] if "coords" in fields else (fields["row"], fields["col"])
         return _dense(fields["shape"], rows, columns, fields["data"])
 
 
@@ -210,7 +210,7 @@ class TensorStorage(Plain):
         """A flat tensor of all numbers."""
         import torch
 
-        (content,) = self.arguments
+        content = realise(self.arguments[0])
         if not isinstance(content, bytes):
             refuse("it holds a tensor storage without bytes")
         storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -228,6 +228,16 @@ class Encoded(Plain):
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
             refuse(f"it holds text in the encoding {encoding!r}")
         return text.encode("latin1")
+
+
+class EmptyBytes(Plain):
+    """`bytes()`: how Python 3 writes empty bytes into old pickle protocols."""
+
+    __slots__ = ()
+
+    def value(self) -> bytes:
+        """No bytes."""
+        return refuse("it makes bytes out of something else") if self.arguments else b""
 
 
 class Reconstructed(Plain):
@@ -281,6 +291,8 @@ STAND_INS: dict[tuple[str, str], type] = {
     ("__builtin__", "set"): set,
     ("builtins", "object"): ObjectClass,
     ("__builtin__", "object"): ObjectClass,
+    ("builtins", "bytes"): EmptyBytes,
+    ("__builtin__", "bytes"): EmptyBytes,
     ("_codecs", "encode"): Encoded,
     ("copyreg", "_reconstructor"): Reconstructed,
     ("copy_reg", "_reconstructor"): Reconstructed,
