@@ -47,9 +47,10 @@ def check_prediction(
     problems = check_landmarks_on_mesh(mesh, landmarks, scan_landmarks)
     if not problems:
         problems = check_order(mesh, landmarks, scan_landmarks)
-    if protocol.metrical:
+    if protocol.metrical and all(p.level == "warning" for p in problems):
         problems += check_unit(landmarks, scan_landmarks, protocol)
-    return [*problems, *check_surface(mesh)]
+    mirrored = any(p.kind == "mirrored" for p in problems)
+    return [*problems, *(p for p in check_surface(mesh) if not (mirrored and p.kind == "winding"))]
 
 
 def check_numbers(mesh: Mesh) -> list[Problem]:
@@ -158,7 +159,7 @@ def check_unit(
         else "Save it in metres, centimetres or millimetres."
     )
     message = (
-        f"the prediction is not in {protocol.unit}: one of its units is {scale:.3g} mm on the scan, "
+        f"the prediction is not in {protocol.unit}: one of its units is {scale:.4g} mm on the scan, "
         f"not {protocol.mm_per_unit:g}. {cure}"
     )
     return [Problem("error", "unit", message)]

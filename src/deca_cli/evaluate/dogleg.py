@@ -60,7 +60,7 @@ def minimise(evaluate: Callable[[NDArray[np.float64]], Evaluation], start: NDArr
             radius = _next_radius(radius, step, gain / expected, accepted=gain > 0)
             if gain > 0:
                 break
-            if min(radius, np.linalg.norm(step)) < SMALLEST_RADIUS:
+            if min(radius, float(np.linalg.norm(step))) < SMALLEST_RADIUS:
                 return Minimum(parameters, here, steps, trials)
         parameters, before, here = parameters + step, here.objective, there
         if gain / before < ENOUGH:

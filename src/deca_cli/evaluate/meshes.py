@@ -67,12 +67,13 @@ def read_obj_vertices(path: Path) -> NDArray[np.float64]:
 
 
 def _numbers(text: bytes) -> NDArray[np.float64]:
-    """All numbers of a text, up to the first thing that is none."""
+    """All numbers of a text, or none when anything in it is no number (callers count them)."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # numpy warns at text that is no number; callers count
-        return np.fromstring(text, sep=" ", dtype=np.float64)
+        warnings.simplefilter("error", DeprecationWarning)  # what NumPy 1 does where NumPy 2 raises
+        try:
+            return np.fromstring(text, sep=" ", dtype=np.float64)
+        except (ValueError, DeprecationWarning):
+            return np.zeros(0)
 
 
 def _obj_vertices(lines: list[bytes], path: Path) -> tuple[NDArray[np.float64], bool]:

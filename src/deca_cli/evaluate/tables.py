@@ -50,6 +50,23 @@ class NowReport:
         """Measured images with the largest mean distance, worst first."""
         return sorted(self.of_state("measured"), key=lambda r: -self.images[r.image.name].mean)[:count]
 
+    def text(self) -> str:
+        """The table for a terminal, with what was left out."""
+        width = max(len(name) for name in self.challenges)
+        lines = [f"NoW, {self.ranking}, mm {'':{max(0, width - 15)}} median   mean    std"]
+        for name, s in {"all": self.overall, **self.challenges}.items():
+            lines.append(f"{name:{width + 4}} {s.median:8.2f} {s.mean:6.2f} {s.std:6.2f}")
+        for state in ("missing", "refused"):
+            left_out = self.of_state(state)
+            if left_out:
+                lines.append(f"{len(left_out)} of {len(self.results)} images {state}, left out:")
+                lines += [
+                    f"  {r.image.name}" + (f" (no {r.lacks})" if r.lacks else "") for r in left_out[:10]
+                ]
+                lines += ["  ... all of them are in report.md"] * (len(left_out) > 10)
+        lines += [f"warning, {n} images: {message}" for message, n in _count_warnings(self).items()]
+        return "\n".join(lines)
+
 
 def report_now(method: str, protocol: Protocol, results: list[ImageResult]) -> NowReport:
     """Summarise results of which at least one is measured."""
