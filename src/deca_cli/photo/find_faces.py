@@ -3,7 +3,7 @@
 from deca_cli.photo.face import Face
 from deca_cli.photo.read import Photo
 
-MAX_FACES = 12
+MAX_FACES = 40
 """Candidates returned at most. The bundled detector favours recall; the network's face score decides later."""
 
 __all__ = ["MAX_FACES", "Face", "find_faces"]

@@ -29,10 +29,12 @@ EVEN = 1.6
 FAINTEST = 1.2
 
 # Hits sum up where their windows overlap by more than SAME (intersection over union). A candidate removes
-# all hits that overlap it by more than RIVAL, and smaller ones that lie inside it by more than WITHIN.
+# all hits that overlap it by more than RIVAL, and those with under WEAKER of its support that lie inside it by
+# more than WITHIN.
 SAME = 0.5
 RIVAL = 0.35
 WITHIN = 0.7
+WEAKER = 0.3
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,36 @@ def _landmark_box(x: float, y: float, side: float) -> PixelBox:
 def _sweep_all(photo: Photo, passes: tuple[Pass, ...]) -> np.ndarray:
     """Hits [N, 4] of several sweeps, in the order of the passes whatever finishes first."""
     frontal_face_cascade()  # read it once, before the threads
+    greys = _greys(photo, {one.long_side for one in passes})
     with ThreadPoolExecutor(max_workers=min(len(passes), os.cpu_count() or 1, 4)) as pool:
-        return np.concatenate(list(pool.map(lambda one: _sweep(photo, one), passes)))
+        return np.concatenate(
+            list(pool.map(lambda one: _sweep(greys[one.long_side], photo.width, one), passes))
+        )
 
 
-def _sweep(photo: Photo, one: Pass) -> np.ndarray:
-    """Hits [N, 4] of one sweep: centre x, y and side of the window in photo pixels, score."""
-    scale = one.long_side / max(photo.width, photo.height)
-    grey = _scaled_grey(photo.pixels, scale)
+def _greys(photo: Photo, long_sides: set[int]) -> dict[int, np.ndarray]:
+    """Grey copies of a photo by the length of their longer side; each is made from the next larger one."""
+    source = photo.pixels
+    greys: dict[int, np.ndarray] = {}
+    for long_side in sorted(long_sides, reverse=True):
+        whole = int(max(source.shape[:2]) / long_side)
+        if (
+            whole >= 2
+        ):  # whole factors are much quicker; the few pixels cut off at the right and below do not matter
+            size = (source.shape[1] // whole, source.shape[0] // whole)
+            source = source[: size[1] * whole, : size[0] * whole]
+            source = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
+        scale = long_side / max(source.shape[:2])
+        size = (max(round(source.shape[1] * scale), 1), max(round(source.shape[0] * scale), 1))
+        source = cv2.resize(source, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        source = source if source.ndim == 2 else cv2.cvtColor(source, cv2.COLOR_RGB2GRAY)
+        greys[long_side] = source
+    return greys
+
+
+def _sweep(grey: np.ndarray, photo_width: int, one: Pass) -> np.ndarray:
+    """Hits [N, 4] of one sweep over a grey copy: centre x, y and side of the window in photo pixels, score."""
+    scale = grey.shape[1] / photo_width
     border = round(one.border * one.long_side)
     framed = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)
     turned, back = _turn(framed, one.angle_deg)
@@ -153,12 +177,6 @@ def _sweep(photo: Photo, one: Pass) -> np.ndarray:
     return np.concatenate(hits)
 
 
-def _scaled_grey(pixels: np.ndarray, scale: float) -> np.ndarray:
-    size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.cvtColor(cv2.resize(pixels, size, interpolation=how), cv2.COLOR_RGB2GRAY)
-
-
 def _turn(grey: np.ndarray, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn a picture about its centre, keeping all of it; and the 2 x 3 map from turned pixels back."""
     if angle_deg == 0:
@@ -166,7 +184,10 @@ def _turn(grey: np.ndarray, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
     height, width = grey.shape
     there = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
     cosine, sine = abs(there[0, 0]), abs(there[0, 1])
-    new_width, new_height = math.ceil(width * cosine + height * sine), math.ceil(width * sine + height * cosine)
+    new_width, new_height = (
+        math.ceil(width * cosine + height * sine),
+        math.ceil(width * sine + height * cosine),
+    )
     there[:, 2] += (new_width - width) / 2, (new_height - height) / 2
     turned = cv2.warpAffine(grey, there, (new_width, new_height), flags=cv2.INTER_LINEAR)
     return turned, cv2.invertAffineTransform(there)
@@ -181,7 +202,9 @@ def _levels(grey: np.ndarray, one: Pass) -> Iterator[tuple[float, np.ndarray]]:
     while side <= min(one.largest, height, width):
         while side >= 2 * window * halvings:
             # Exact halving first is quick and keeps fine texture from aliasing; the rest is under a factor of two.
-            halved = cv2.resize(halved, (halved.shape[1] // 2, halved.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            halved = cv2.resize(
+                halved, (halved.shape[1] // 2, halved.shape[0] // 2), interpolation=cv2.INTER_AREA
+            )
             halvings *= 2
         scale = window / side
         size = (round(width * scale), round(height * scale))
@@ -192,7 +215,9 @@ def _levels(grey: np.ndarray, one: Pass) -> Iterator[tuple[float, np.ndarray]]:
 def _window_centres(back: np.ndarray, ratio: np.ndarray, window: int) -> np.ndarray:
     """2 x 3 map from the corner of a window on a level to its centre in pixels of the grey photo."""
     linear = back[:, :2] * ratio
-    return np.column_stack([linear, linear @ np.full(2, window / 2) - back[:, :2] @ np.full(2, 0.5) + back[:, 2]])
+    return np.column_stack(
+        [linear, linear @ np.full(2, window / 2) - back[:, :2] @ np.full(2, 0.5) + back[:, 2]]
+    )
 
 
 def _spans_inside(to_grey: np.ndarray, rows: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -237,7 +262,7 @@ def group_hits(hits: np.ndarray, reach: float) -> list[tuple[float, float, float
         x, y = np.average(hits[members, :2], axis=0, weights=weights[members])
         side = math.exp(np.average(np.log(sides[members]), weights=weights[members]))
         groups.append((float(x), float(y), side, float(support[best])))
-        inside = (shared[best] / areas > WITHIN) & (areas < areas[best])
+        inside = (shared[best] / areas > WITHIN) & (support < WEAKER * support[best])
         left &= ~((overlap[best] > RIVAL) | inside)
         left[best] = False
     return groups
