@@ -41,6 +41,18 @@ def test_a_saved_head_comes_back_unchanged(tmp_path: Path, assets: HeadAssets):
     np.testing.assert_array_equal(loaded_albedo.basis, albedo.basis)
 
 
+def test_regions_name_vertices_and_survive_the_file(tmp_path: Path):
+    regions = np.array([0, 0, 1, 2, 2, 1], np.uint8)
+    save_head(
+        tmp_path / "head.npz", small_head(vertex_regions=regions, region_names=("skin", "lips", "scalp"))
+    )
+    head = load_head(tmp_path / "head.npz")[0]
+    assert head.region("lips").tolist() == [2, 5]
+    assert head.region("scalp", "lips").tolist() == [2, 3, 4, 5]
+    with pytest.raises(ModelError, match="no vertex region beard, only skin, lips, scalp"):
+        head.region("beard")
+
+
 def test_a_head_needs_no_albedo(tmp_path: Path):
     save_head(tmp_path / "head.npz", small_head())
     assert load_head(tmp_path / "head.npz")[1] is None
@@ -109,6 +121,7 @@ BROKEN = {
     "fixed_displacement": np.zeros((9, 9), np.float32),
     "masks": {"lips": np.zeros((4, 4), np.uint8)},
     "mirror_vertices": np.array([0, 1, 2, 3, 4, 9], np.int32),
+    "vertex_regions": np.array([0, 0, 0, 0, 0, 1], np.uint8),
 }
 
 

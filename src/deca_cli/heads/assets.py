@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadAssets:
     """A head of the FLAME form. Head frame: x subject's left, y up, z out of the face; metres."""
 
@@ -67,7 +67,7 @@ class HeadAssets:
         return np.flatnonzero(np.isin(self.vertex_regions, numbers))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AlbedoAssets:
     """A linear model of skin colour in UV space: red, green, blue; about 0..1."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 MAX_YAW_DEGREES = 39  # the last row of the contour table on either side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LandmarkSets:
     """Both sets of 68 points in the head frame, metres. Points 0..16 contour, 17..67 inner points."""
 

@@ -27,7 +27,7 @@ class CodeSizes:
     detail: int = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Codes:
     """What the encoder says about a batch of crops. Absent codes have width 0."""
 
@@ -75,7 +75,7 @@ class Codes:
         return Codes(**flat)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoding:
     """The encoder's answer for a batch of crops."""
 

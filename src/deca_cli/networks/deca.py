@@ -24,7 +24,7 @@ VISIBLE_BELOW = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """Decoded heads. World = head frame, metres. NDC = x right, y down, -1..1 over the crop, smaller z nearer."""
 

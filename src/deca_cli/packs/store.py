@@ -32,7 +32,7 @@ DETAIL_ENCODER = "detail_encoder"
 DETAIL_DECODER = "detail_decoder"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pack:
     """A loaded model pack."""
 
