@@ -6,6 +6,7 @@ where the surface faces the camera, lies inside the photo and is not behind anot
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,12 @@ def texture_of(capture: Capture) -> np.ndarray:
     """uint8 [U, U, 3] RGB, no texel left black: a step beyond the chart is filled too, so that seams do not show."""
     size = _texture_size(capture)
     chart = chart_of(capture.topology, size)
-    buffer = look(capture, _search_picture(capture))
-    seen, weight = _from_photo(capture, chart, buffer, capture.vertices_px, capture.normals)
+    front = _front_of(capture)
+    seen, weight = _from_photo(capture, chart, front, capture.vertices_px, capture.normals)
     mirror = capture.topology.mirror_vertices
     if mirror is not None:
         normals = capture.normals[mirror]
-        other, other_weight = _from_photo(capture, chart, buffer, capture.vertices_px[mirror], normals)
+        other, other_weight = _from_photo(capture, chart, front, capture.vertices_px[mirror], normals)
         seen, weight = _blend(seen, weight, _match(other, other_weight, seen, weight), other_weight)
     colours = np.zeros((size, size, 3), np.float32)
     weights = np.zeros((size, size), np.float32)
@@ -60,48 +61,73 @@ def _texture_size(capture: Capture) -> int:
     return LARGEST if extent > SMALLEST else SMALLEST
 
 
-def _search_picture(capture: Capture) -> tuple[int, int]:
-    """Size of the whole photo at which the head is `SEARCH_SIZE` tall, or less where that would be huge."""
+@dataclass(frozen=True, eq=False)
+class Front:
+    """The part of the head that is nearest to the viewer, on a picture of its own size."""
+
+    region: Region
+    scale: np.ndarray  # [2] pixels of that picture per photo pixel
+    pixel_m: float  # metres of head per pixel of that picture
+    depth_px: np.ndarray  # float32 [h, w], z in photo pixels, infinite where there is no head
+    inward_m: np.ndarray  # float32 [h, w], distance to the outline
+
+    def pixels(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of positions [n, 2] on the photo, from its top left edge."""
+        columns, rows = (places * self.scale - (self.region.left, self.region.top)).T.astype(np.int32)
+        return np.clip(rows, 0, self.region.height - 1), np.clip(columns, 0, self.region.width - 1)
+
+
+def _front_of(capture: Capture) -> Front | None:
+    """Rasterise the head about `SEARCH_SIZE` pixels tall; None if it lies outside the photo."""
     extent = float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
-    scale = SEARCH_SIZE / max(extent, 1.0)
-    return max(1, round(capture.photo.width * scale)), max(1, round(capture.photo.height * scale))
+    photo = (capture.photo.width, capture.photo.height)
+    size = (
+        max(1, round(photo[0] * SEARCH_SIZE / max(extent, 1.0))),
+        max(1, round(photo[1] * SEARCH_SIZE / max(extent, 1.0))),
+    )
+    view = look(capture, size)
+    if not view.covered.any():
+        return None
+    depth = view.interpolate(capture.vertices_px[:, 2:], capture.topology.faces)[..., 0]
+    depth[~view.covered] = np.inf
+    # A pixel next to a nearer part is doubtful: it takes that part's depth.
+    depth = cv2.erode(depth, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    scale = np.array(size, np.float32) / photo
+    pixel_m = 1 / (capture.pixels_per_metre * float(scale.mean()))
+    inward = cv2.distanceTransform(view.covered.astype(np.uint8), cv2.DIST_L2, 3) * pixel_m
+    return Front(view.region, scale.astype(np.float32), pixel_m, depth, inward)
 
 
 def _from_photo(
-    capture: Capture, chart: View, buffer: View, vertices_px: np.ndarray, normals: np.ndarray
+    capture: Capture, chart: View, front: Front | None, vertices_px: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [n, 3] in 0..255 of the texels in the photo, and how well each is seen [n] in 0..1."""
+    """Colours [n, 3] in 0..255 of the covered texels in the photo, and how well each is seen [n] in 0..1."""
+    count = len(chart.triangles)
+    colours, weights = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+    if front is None:
+        return colours, weights
+    faces = capture.topology.faces
+    towards = (normals[faces, 2] > FACING_NONE).any(axis=1)[chart.triangles]  # most of the head is not
     size = (capture.photo.width, capture.photo.height)
     positions = np.concatenate(
         [positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1
     )
-    places = chart.at_covered(positions, capture.topology.faces)
-    inside = (places[:, 0] > 0) & (places[:, 0] < size[0]) & (places[:, 1] > 0) & (places[:, 1] < size[1])
-    facing = places[:, 5] / np.maximum(np.linalg.norm(places[:, 3:6], axis=1), 1e-6)
+    places = chart.at_covered(positions, faces, towards)
+    facing = places[:, 5] / np.sqrt(np.maximum(np.einsum("nd,nd->n", places[:, 3:], places[:, 3:]), 1e-12))
     weight = _smoothstep((facing - FACING_NONE) / (FACING_FULL - FACING_NONE))
-    weight *= inside
-    weight *= _in_front(capture, buffer, places[:, :3], facing)
-    return _sample(capture.photo.pixels, places[:, :2] - 0.5), weight
+    weight *= (places[:, 0] > 0) & (places[:, 0] < size[0]) & (places[:, 1] > 0) & (places[:, 1] < size[1])
+    weight *= _in_front(capture, front, places[:, :3], facing)
+    colours[towards], weights[towards] = _sample(capture.photo.pixels, places[:, :2] - 0.5), weight
+    return colours, weights
 
 
-def _in_front(capture: Capture, buffer: View, places: np.ndarray, facing: np.ndarray) -> np.ndarray:
+def _in_front(capture: Capture, front: Front, places: np.ndarray, facing: np.ndarray) -> np.ndarray:
     """Float [n] in 0..1: whether nothing of the head lies before the texel and the background is not near."""
-    if not buffer.covered.any():
-        return np.zeros(len(places), np.float32)
-    size, region = _search_picture(capture), buffer.region
-    scale = np.array(size) / (capture.photo.width, capture.photo.height)
-    columns, rows = (places[:, :2] * scale - (region.left, region.top)).T.astype(np.int64)
-    columns, rows = np.clip(columns, 0, region.width - 1), np.clip(rows, 0, region.height - 1)
-    surface = buffer.interpolate(capture.vertices_px[:, 2:], capture.topology.faces)[..., 0]
-    surface[~buffer.covered] = np.inf
-    # A pixel next to a nearer part is doubtful: it takes that part's depth. A slope then seems hidden by itself,
-    # so steep surface is allowed the depth that it gains over two pixels.
-    surface = cv2.erode(surface, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    at = front.pixels(places[:, :2])
+    # Steep surface seems hidden by itself: it is allowed the depth that it gains over two pixels.
     steepness = np.sqrt(np.maximum(1 - facing**2, 0)) / np.maximum(facing, 0.1)
-    pixel_m = 1 / (capture.pixels_per_metre * float(scale.mean()))
-    behind_m = (places[:, 2] - surface[rows, columns]) / capture.pixels_per_metre - 2 * pixel_m * steepness
-    inward = cv2.distanceTransform(buffer.covered.astype(np.uint8), cv2.DIST_L2, 3)[rows, columns] * pixel_m
-    return (1 - _smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * _smoothstep(inward / OUTLINE_M - 1)
+    behind_m = (places[:, 2] - front.depth_px[at]) / capture.pixels_per_metre - 2 * front.pixel_m * steepness
+    return (1 - _smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * _smoothstep(front.inward_m[at] / OUTLINE_M - 1)
 
 
 def _sample(pixels: np.ndarray, places: np.ndarray) -> np.ndarray:

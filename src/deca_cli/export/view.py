@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,16 +50,35 @@ class View:
     triangle: np.ndarray  # int32 [h, w], -1 where there is no head
     barycentrics: np.ndarray  # float32 [h, w, 3]
 
-    @property
+    @cached_property
     def covered(self) -> np.ndarray:
         """Bool [h, w]."""
         return self.triangle >= 0
 
-    def at_covered(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """[V, D] values at the corners of `faces` -> float32 [n, D] at the covered pixels, row by row."""
-        covered = self.covered
-        corners = faces[self.triangle[covered]]  # [n, 3]
-        weights = self.barycentrics[covered]  # [n, 3]
+    @cached_property
+    def triangles(self) -> np.ndarray:
+        """int32 [n]: the triangles of the covered pixels, row by row."""
+        return self.triangle[self.covered]
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """float32 [n, 3]: the barycentrics of the covered pixels."""
+        return self.barycentrics[self.covered]
+
+    def at_covered(
+        self, values: np.ndarray, faces: np.ndarray, chosen: np.ndarray | None = None
+    ) -> np.ndarray:
+        """[V, D] values at the corners of `faces` -> float32 [n, D] at the covered pixels, row by row.
+
+        Args:
+            values: [V, D].
+            faces: [F, 3].
+            chosen: bool [n], only these of the covered pixels.
+        """
+        triangles, weights = self.triangles, self.weights
+        if chosen is not None:
+            triangles, weights = triangles[chosen], weights[chosen]
+        corners = faces[triangles]  # [n, 3]
         values = np.asarray(values, np.float32)
         mixed = weights[:, :1] * values[corners[:, 0]]
         mixed += weights[:, 1:2] * values[corners[:, 1]]
