@@ -149,7 +149,7 @@ def _pattern(integral: np.ndarray, left: int, top: int, width: int, height: int)
 
 # One thread: callers run several sweeps side by side, which numba's own threads must not be mixed with.
 @numba.njit(cache=True, nogil=True)
-def _scores(  # noqa: PLR0917 - compiled code takes no dataclass
+def _scores(
     integral: np.ndarray,
     window: int,
     spans: np.ndarray,

@@ -19,8 +19,8 @@ from deca_cli.photo.face import Face
 from deca_cli.photo.read import Photo
 
 # From the cascade's window to the box of the 68 landmarks, in units of the window's side.
-BOX_WIDTH = 0.87
-BOX_HEIGHT = 0.86
+BOX_WIDTH = 0.84
+BOX_HEIGHT = 0.83
 BOX_DROP = 0.15
 
 # A hit of score q weighs exp(STEEPNESS * (q - EVEN)); hits under FAINTEST are dropped.
@@ -50,6 +50,7 @@ class Pass:
         dense_from: side from which on every window is tested; below, every second row and column.
         slack: see `scan`.
         border: width of the repeated border over the longer side; lets faces be found that fill the photo.
+        for_long_side: photos whose longer side has fewer pixels skip this sweep.
     """
 
     long_side: int = 480
@@ -61,17 +62,26 @@ class Pass:
     dense_from: float = 48.0
     slack: float = 0.2
     border: float = 0.25
+    for_long_side: int = 0
 
 
-def _turned(*angles_deg: float, slack: float = 0.2) -> tuple[Pass, ...]:
-    return tuple(Pass(smallest=36.0, angle_deg=angle, growth=1.2, slack=slack) for angle in angles_deg)
+def _turned(*angles_deg: float) -> tuple[Pass, ...]:
+    return tuple(Pass(smallest=36.0, angle_deg=angle, growth=1.2) for angle in angles_deg)
 
 
-USUAL = (Pass(), *_turned(-15.0, 15.0, -30.0, 30.0))
-"""Faces from 1/20 of the longer side of the photo."""
+def _far(angle_deg: float, smallest: float, for_long_side: int) -> Pass:
+    largest = 2 * smallest
+    return Pass(960, smallest, largest, angle_deg, border=0.0, for_long_side=for_long_side)
 
-FAR = (Pass(long_side=960, largest=48.0, border=0.0),)
-"""Upright faces from 1/40 of the longer side, where the photo has the pixels for it."""
+
+USUAL = (
+    Pass(),
+    *_turned(-15.0, 15.0, -30.0, 30.0),
+    _far(0.0, 24.0, 960),
+    _far(-20.0, 36.0, 1600),
+    _far(20.0, 36.0, 1600),
+)
+"""Faces from 1/20 of the longer side of the photo; in large photos, which may show a group, from 1/40."""
 
 THOROUGH = (Pass(mirrored=True), *_turned(-45.0, 45.0, -60.0, 60.0, -90.0, 90.0, 180.0))
 """What is tried on top when the usual sweeps find nothing sure: lying and upside-down faces."""
@@ -95,8 +105,7 @@ def find_with_cascade(photo: Photo, *, thorough: bool = False) -> list[Face]:
             photo as a whole is a face. Done anyway when the usual search finds nothing sure. Three times slower.
     """
     reach = max(photo.width, photo.height)
-    passes = USUAL + FAR if reach >= FAR[0].long_side else USUAL
-    hits = _sweep_all(photo, passes)
+    hits = _sweep_all(photo, USUAL)
     groups = group_hits(hits, reach)
     if thorough or not groups or groups[0][3] < SURE:
         groups = group_hits(np.concatenate([hits, _sweep_all(photo, THOROUGH)]), reach)
@@ -126,7 +135,8 @@ def _landmark_box(x: float, y: float, side: float) -> PixelBox:
 
 
 def _sweep_all(photo: Photo, passes: tuple[Pass, ...]) -> np.ndarray:
-    """Hits [N, 4] of several sweeps, in the order of the passes whatever finishes first."""
+    """Hits [N, 4] of all sweeps meant for a photo of this size, in the order of the passes."""
+    passes = tuple(one for one in passes if max(photo.width, photo.height) >= one.for_long_side)
     frontal_face_cascade()  # read it once, before the threads
     greys = _greys(photo, {one.long_side for one in passes})
     with ThreadPoolExecutor(max_workers=min(len(passes), os.cpu_count() or 1, 4)) as pool:
