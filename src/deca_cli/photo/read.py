@@ -117,7 +117,7 @@ def _decode(path: Path, picture: Image.Image) -> np.ndarray:
         picture.load()
         # TIFF is turned by Pillow while loading, and its tag removed; so nothing is turned twice here.
         upright = ImageOps.exif_transpose(picture)
-        pixels = _to_rgb(upright)
+        pixels = _to_rgb(path, upright)
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory. Scale it down first.") from error
     except _DAMAGE as error:
@@ -127,9 +127,9 @@ def _decode(path: Path, picture: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _to_rgb(picture: Image.Image) -> np.ndarray:
+def _to_rgb(path: Path, picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith(("I", "F")):
-        grey = _deep_grey_to_8_bit(np.asarray(picture))
+        grey = _deep_grey_to_8_bit(path, np.asarray(picture))
         return np.repeat(grey[..., None], 3, axis=2)
     has_alpha = picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info
     if not has_alpha:
@@ -141,24 +141,24 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
     return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
 
 
-def _deep_grey_to_8_bit(values: np.ndarray) -> np.ndarray:
+def _deep_grey_to_8_bit(path: Path, values: np.ndarray) -> np.ndarray:
     """Grey of more than 8 bits [H, W] to uint8.
 
-    Integers are 16-bit (full range 65535). Floats are 0..1 if none is above 1, else 0..255.
+    Integers count to 65535. Floating-point values count to 1 if none is above it, else to 255.
 
     Raises:
-        ValueError: values outside these ranges, whose white is unknown.
+        InputError: values outside these ranges, so that it is unknown which one is white.
     """
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0.0 and high <= 65535.0):  # also true for NaN
-        raise ValueError(f"grey values from {low:g} to {high:g}, expected 0 to 65535")
+    white = 65535.0
     if values.dtype.kind == "f":
-        if high > 255.0:
-            raise ValueError(f"grey values up to {high:g} in a floating-point picture, expected 0 to 1")
-        scale = 255.0 if high <= 1.0 else 1.0
-    else:
-        scale = 255.0 / 65535.0
-    return np.round(values.astype(np.float32) * scale).astype(np.uint8)
+        white = 1.0 if high <= 1.0 else 255.0
+    if not (low >= 0.0 and high <= white):  # also true for NaN
+        raise InputError(
+            f"{path} has grey values from {low:g} to {high:g}, expected 0 to {white:g}, so its white is unknown. "
+            "Export it as JPEG or 8-bit PNG."
+        )
+    return np.round(values.astype(np.float32) * (255.0 / white)).astype(np.uint8)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,96 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from deca_cli.errors import InputError
+from deca_cli.photo.inputs import list_inputs
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def names(paths: list[Path], root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in paths]
+
+
+def test_a_folder_gives_its_photos_in_natural_order_whatever_the_case_of_the_ending(tmp_path):
+    make(tmp_path, "img10.JPG", "img2.jpeg", "img1.Png", "a.webp", "b.tiff", "c.TIF", "d.bmp")
+    make(tmp_path, "notes.txt", ".hidden.jpg", "movie.mp4", "below/e.jpg")
+    expected = ["a.webp", "b.tiff", "c.TIF", "d.bmp", "img1.Png", "img2.jpeg", "img10.JPG"]
+    assert names(list_inputs([tmp_path]), tmp_path) == expected
+
+
+def test_recursive_goes_down_in_natural_order_but_not_into_hidden_folders(tmp_path):
+    make(tmp_path, "day10/b.jpg", "day2/c.jpg", "a.jpg", ".cache/d.jpg")
+    assert names(list_inputs([tmp_path], recursive=True), tmp_path) == ["a.jpg", "day2/c.jpg", "day10/b.jpg"]
+
+
+def test_arguments_keep_their_order_and_a_photo_reached_twice_is_listed_once(tmp_path):
+    make(tmp_path, "b/2.jpg", "b/1.jpg", "a/3.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "b" / "1.jpg")
+    found = list_inputs([tmp_path / "b" / "2.jpg", tmp_path / "b", tmp_path / "a", tmp_path / "link.jpg"])
+    assert names(found, tmp_path) == ["b/2.jpg", "b/1.jpg", "a/3.jpg"]
+
+
+def test_a_glob_takes_photos_only_and_two_stars_reach_any_depth(tmp_path):
+    make(tmp_path, "x/1.jpg", "x/1.txt", "y/z/2.png", "3.jpg")
+    assert names(list_inputs([f"{tmp_path}/*/1.*"]), tmp_path) == ["x/1.jpg"]
+    assert names(list_inputs([f"{tmp_path}/**/*"]), tmp_path) == ["3.jpg", "x/1.jpg", "y/z/2.png"]
+
+
+def test_an_existing_file_with_brackets_in_its_name_is_not_read_as_a_glob(tmp_path):
+    make(tmp_path, "me [1].jpg", "me 1.jpg")
+    assert names(list_inputs([tmp_path / "me [1].jpg"]), tmp_path) == ["me [1].jpg"]
+
+
+def test_a_file_named_outright_is_taken_whatever_its_ending(tmp_path):
+    make(tmp_path, "photo.heic")
+    assert names(list_inputs([tmp_path / "photo.heic"]), tmp_path) == ["photo.heic"]
+
+
+def test_the_output_folder_below_a_folder_is_left_out(tmp_path):
+    make(tmp_path, "a.jpg", "deca-out/a/overlay.png")
+    found = list_inputs([tmp_path], recursive=True, exclude=tmp_path / "deca-out")
+    assert names(found, tmp_path) == ["a.jpg"]
+    assert names(list_inputs([tmp_path / "deca-out"], True, exclude=tmp_path / "deca-out"), tmp_path) == [
+        "deca-out/a/overlay.png"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("gone.jpg", r"gone\.jpg does not exist\. Check the spelling"),
+        ("nowhere/gone.jpg", r"there is no folder .*nowhere"),
+        ("photo.jpg", r"does not exist, but photo\.png does"),
+        ("empty", r"folder .*empty holds no photo \(\.jpg, .*\)"),
+        ("deep", r"its sub-folders do\. Add --recursive"),
+        ("*.bmp", r"No photo .* matches .*\*\.bmp"),
+    ],
+)
+def test_what_cannot_be_found_is_an_error_with_the_cure(tmp_path, argument, message):
+    make(tmp_path, "photo.png", "deep/er/1.jpg", "empty/readme.txt")
+    with pytest.raises(InputError, match=message):
+        list_inputs([tmp_path / argument])
+
+
+def test_no_argument_at_all_is_an_error():
+    with pytest.raises(InputError, match="No photo was given"):
+        list_inputs([])
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read everything"
+)
+def test_a_folder_without_read_permission_is_an_error(tmp_path):
+    make(tmp_path, "locked/a.jpg")
+    (tmp_path / "locked").chmod(0)
+    try:
+        with pytest.raises(InputError, match="may not be read"):
+            list_inputs([tmp_path / "locked"])
+    finally:
+        (tmp_path / "locked").chmod(0o700)
