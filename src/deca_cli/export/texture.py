@@ -1,7 +1,9 @@
 """A complete texture from one photo: what is seen, then what its mirror image shows, then a smooth guess.
 
 Every texel knows its point on the mesh, so its colour can be read from the original photo. A texel counts as seen
-where the surface faces the camera, lies inside the photo and is not behind another part of the head.
+where the surface faces the camera, lies inside the photo, is not behind another part of the head, and is not at the
+outline, where the background would bleed in. Places and visibility change slowly, so they are worked out on a grid of
+`GRID` texels; the colours are read at the texture's full size.
 """
 
 from __future__ import annotations
@@ -18,47 +20,57 @@ from deca_cli.export.view import Region, View, look, positions_on
 if TYPE_CHECKING:
     from deca_cli.export.capture import Capture, Topology
 
-SMALLEST, LARGEST = 1024, 2048  # sides of the texture
+GRID = 1024  # side of the grid of places, and of the smallest texture
+LARGEST = 2048  # side of the texture of a head that is larger than `GRID` in the photo
 FACING_NONE, FACING_FULL = 0.2, 0.5  # normal's z from which a texel starts to count, and counts fully
 HIDDEN_BEHIND_M = 0.004  # a texel this far behind the visible surface is hidden
 OUTLINE_M = 0.003  # so near the outline the background may show; twice as far in counts fully
 SEARCH_SIZE = 768  # longer side of the head in the depth buffer that decides what is hidden
-SEEN_ENOUGH = 1e-3
+GAIN = (0.5, 2.0)  # how far the mirrored side may be darkened and brightened to match the seen one
+SKIN = (180.0, 140.0, 120.0)  # if nothing of the head is in the photo
+
+
+@dataclass(frozen=True, eq=False)
+class Texels:
+    """Where the texels lie in the photo."""
+
+    places: np.ndarray  # float32 [GRID, GRID, 2] on the photo, from its top left edge
+    weight: np.ndarray  # float32 [GRID, GRID] in 0..1, how well each is seen
+
+
+def texture_of(capture: Capture) -> np.ndarray:
+    """uint8 [U, U, 3] RGB, no texel left black: a step beyond the chart is filled too, so that seams do not show."""
+    chart, front = chart_of(capture.topology), _front_of(capture)
+    size = LARGEST if _extent(capture) > GRID else GRID
+    photo = _for_texture(capture, size)
+    texels = _texels(capture, chart, front, capture.vertices_px, capture.normals)
+    seen, weight = _read(photo, texels, size)
+    mirror = capture.topology.mirror_vertices
+    if mirror is not None:
+        texels = _texels(capture, chart, front, capture.vertices_px[mirror], capture.normals[mirror])
+        other, other_weight = _read(photo, texels, size)
+        under = (1 - weight) * other_weight
+        seen = cv2.blendLinear(seen, _matched(other, other_weight, seen, weight), weight, under)
+        weight = weight + under
+    guess = _guess(seen, weight)
+    return np.asarray(cv2.blendLinear(seen, guess, weight, 1 - weight))
 
 
 @lru_cache(maxsize=2)
-def chart_of(topology: Topology, size: int) -> View:
+def chart_of(topology: Topology) -> View:
     """The UV chart as a picture: which triangle each texel lies on. The same for every photo of a run, so it is kept."""
     import torch
 
     from deca_cli.render.uv import rasterize_uv
 
     coordinates, faces = torch.from_numpy(topology.uv_coordinates), torch.from_numpy(topology.uv_faces)
-    fragments = rasterize_uv(coordinates, faces, size)
-    return View(Region(0, 0, size, size), fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
+    fragments = rasterize_uv(coordinates, faces, GRID)
+    return View(Region(0, 0, GRID, GRID), fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
 
 
-def texture_of(capture: Capture) -> np.ndarray:
-    """uint8 [U, U, 3] RGB, no texel left black: a step beyond the chart is filled too, so that seams do not show."""
-    size = _texture_size(capture)
-    chart = chart_of(capture.topology, size)
-    front = _front_of(capture)
-    seen, weight = _from_photo(capture, chart, front, capture.vertices_px, capture.normals)
-    mirror = capture.topology.mirror_vertices
-    if mirror is not None:
-        normals = capture.normals[mirror]
-        other, other_weight = _from_photo(capture, chart, front, capture.vertices_px[mirror], normals)
-        seen, weight = _blend(seen, weight, _match(other, other_weight, seen, weight), other_weight)
-    colours = np.zeros((size, size, 3), np.float32)
-    weights = np.zeros((size, size), np.float32)
-    colours[chart.covered], weights[chart.covered] = seen, weight
-    return np.clip(_filled(colours, weights) + 0.5, 0, 255).astype(np.uint8)
-
-
-def _texture_size(capture: Capture) -> int:
-    """The head's extent in the photo, rounded up: a photo that shows more than 1024 texels hold gets 2048."""
-    extent = float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
-    return LARGEST if extent > SMALLEST else SMALLEST
+def _extent(capture: Capture) -> float:
+    """Longer side of the head in photo pixels."""
+    return float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,46 +91,42 @@ class Front:
 
 def _front_of(capture: Capture) -> Front | None:
     """Rasterise the head about `SEARCH_SIZE` pixels tall; None if it lies outside the photo."""
-    extent = float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
-    photo = (capture.photo.width, capture.photo.height)
-    size = (
-        max(1, round(photo[0] * SEARCH_SIZE / max(extent, 1.0))),
-        max(1, round(photo[1] * SEARCH_SIZE / max(extent, 1.0))),
+    photo = np.array([capture.photo.width, capture.photo.height])
+    width, height = (
+        np.maximum(np.rint(photo * SEARCH_SIZE / max(_extent(capture), 1.0)), 1).astype(int).tolist()
     )
-    view = look(capture, size)
+    view = look(capture, (width, height))
     if not view.covered.any():
         return None
     depth = view.interpolate(capture.vertices_px[:, 2:], capture.topology.faces)[..., 0]
     depth[~view.covered] = np.inf
     # A pixel next to a nearer part is doubtful: it takes that part's depth.
     depth = cv2.erode(depth, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    scale = np.array(size, np.float32) / photo
+    scale = (np.array([width, height]) / photo).astype(np.float32)
     pixel_m = 1 / (capture.pixels_per_metre * float(scale.mean()))
     inward = cv2.distanceTransform(view.covered.astype(np.uint8), cv2.DIST_L2, 3) * pixel_m
-    return Front(view.region, scale.astype(np.float32), pixel_m, depth, inward)
+    return Front(view.region, scale, pixel_m, depth, inward)
 
 
-def _from_photo(
+def _texels(
     capture: Capture, chart: View, front: Front | None, vertices_px: np.ndarray, normals: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [n, 3] in 0..255 of the covered texels in the photo, and how well each is seen [n] in 0..1."""
-    count = len(chart.triangles)
-    colours, weights = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+) -> Texels:
+    """Where in the photo the texels are, and how well each is seen."""
+    places, weights = np.zeros((GRID, GRID, 2), np.float32), np.zeros((GRID, GRID), np.float32)
     if front is None:
-        return colours, weights
+        return Texels(places, weights)
     faces = capture.topology.faces
-    towards = (normals[faces, 2] > FACING_NONE).any(axis=1)[chart.triangles]  # most of the head is not
+    towards = (normals[faces, 2] > FACING_NONE).any(axis=1)  # most of the head is not
+    rows, columns = np.nonzero(towards[chart.triangle] & chart.covered)
     size = (capture.photo.width, capture.photo.height)
-    positions = np.concatenate(
-        [positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1
-    )
-    places = chart.at_covered(positions, faces, towards)
-    facing = places[:, 5] / np.sqrt(np.maximum(np.einsum("nd,nd->n", places[:, 3:], places[:, 3:]), 1e-12))
+    values = np.concatenate([positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1)
+    found = chart.at(rows, columns, values, faces)
+    facing = found[:, 5] / np.sqrt(np.maximum(np.einsum("nd,nd->n", found[:, 3:], found[:, 3:]), 1e-12))
     weight = _smoothstep((facing - FACING_NONE) / (FACING_FULL - FACING_NONE))
-    weight *= (places[:, 0] > 0) & (places[:, 0] < size[0]) & (places[:, 1] > 0) & (places[:, 1] < size[1])
-    weight *= _in_front(capture, front, places[:, :3], facing)
-    colours[towards], weights[towards] = _sample(capture.photo.pixels, places[:, :2] - 0.5), weight
-    return colours, weights
+    weight *= (found[:, 0] > 0) & (found[:, 0] < size[0]) & (found[:, 1] > 0) & (found[:, 1] < size[1])
+    weight *= _in_front(capture, front, found[:, :3], facing)
+    places[rows, columns], weights[rows, columns] = found[:, :2], weight
+    return Texels(places, weights)
 
 
 def _in_front(capture: Capture, front: Front, places: np.ndarray, facing: np.ndarray) -> np.ndarray:
@@ -130,50 +138,69 @@ def _in_front(capture: Capture, front: Front, places: np.ndarray, facing: np.nda
     return (1 - _smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * _smoothstep(front.inward_m[at] / OUTLINE_M - 1)
 
 
-def _sample(pixels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Bilinear samples float32 [n, 3] of uint8 [H, W, 3] at pixel indices [n, 2]; the border is continued."""
-    width = 16384  # OpenCV maps pictures, so the list is folded into rows of this length
-    rows = -(-len(places) // width)
-    padded = np.zeros((rows * width, 2), np.float32)
-    padded[: len(places)] = places
-    grid = padded.reshape(rows, width, 2)
-    sampled = cv2.remap(pixels, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return sampled.reshape(-1, 3)[: len(places)].astype(np.float32)
+def _for_texture(capture: Capture, size: int) -> tuple[np.ndarray, float]:
+    """The photo, halved until a texel is not much smaller than a pixel, and its scale; else fine patterns would flicker."""
+    pixels, scale = capture.photo.pixels, 1.0
+    while _extent(capture) * scale > 2 * size:
+        pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        scale = pixels.shape[0] / capture.photo.height
+    return pixels, scale
 
 
-def _match(other: np.ndarray, other_weight: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _read(photo: tuple[np.ndarray, float], texels: Texels, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Colours uint8 [size, size, 3] of the texels in the photo, and their weights float32 [size, size]."""
+    pixels, scale = photo
+    places, weight = texels.places, texels.weight
+    if size != GRID:
+        # Texels without a place must not pull their neighbours towards the photo's corner.
+        known = (weight > 0).astype(np.float32)
+        near = (
+            cv2.blur(places * known[..., None], (3, 3)) / np.maximum(cv2.blur(known, (3, 3)), 1e-6)[..., None]
+        )
+        places = cv2.resize(np.where(known[..., None] > 0, places, near), (size, size))
+        weight = cv2.resize(weight, (size, size))
+    grid = places * np.float32(scale) - np.float32(0.5)
+    colours = cv2.remap(pixels, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(colours), np.asarray(weight)
+
+
+def _matched(other: np.ndarray, other_weight: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The mirrored colours with the mean colour of the seen side, where both are known: light differs by side."""
-    both = (weight * other_weight)[:, None]
-    total = float(both.sum())
-    if total < 1:
+    few = np.s_[::8, ::8]
+    both = (weight[few] * other_weight[few])[..., None]
+    if float(both.sum()) < 1:
         return other
-    gain = ((seen * both).sum(axis=0) + 1) / ((other * both).sum(axis=0) + 1)
-    return np.clip(other * np.clip(gain, 0.5, 2.0), 0, 255)
+    gain = ((seen[few] * both).sum(axis=(0, 1)) + 1) / ((other[few] * both).sum(axis=(0, 1)) + 1)
+    return np.asarray(cv2.multiply(other, (*np.clip(gain, *GAIN).tolist(), 1.0)))
 
 
-def _blend(
-    seen: np.ndarray, weight: np.ndarray, other: np.ndarray, other_weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the seen colours over the mirrored ones by their weight."""
-    under = (1 - weight) * other_weight
-    total = weight + under
-    mixed = (seen * weight[:, None] + other * under[:, None]) / np.maximum(total, SEEN_ENOUGH)[:, None]
-    return mixed, total
+def _guess(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Continue the known colours smoothly into everything unknown: uint8, as large as `colours`."""
+    half = GRID // 2  # a guess has no fine detail
+    mass = cv2.resize(weight, (half, half), interpolation=cv2.INTER_AREA)
+    known = cv2.resize(
+        colours.astype(np.float32) * weight[..., None], (half, half), interpolation=cv2.INTER_AREA
+    )
+    filled = _push_pull(known / np.maximum(mass, 1e-6)[..., None], np.minimum(4 * mass, 1))
+    size = colours.shape[1::-1]
+    return np.asarray(
+        cv2.resize(np.clip(filled + 0.5, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    )
 
 
-def _filled(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Continue the known colours smoothly into everything unknown, from coarse to fine (push and pull)."""
+def _push_pull(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Fill what has no weight from ever coarser averages of what has; float32 [n, n, 3] and [n, n]."""
     side = weights.shape[0]
-    if side <= 4 or not (weights > SEEN_ENOUGH).any():
-        mean = (colours * weights[..., None]).sum(axis=(0, 1)) / max(float(weights.sum()), SEEN_ENOUGH)
-        return np.broadcast_to(mean if weights.any() else np.full(3, 128.0), colours.shape).astype(np.float32)
+    if side <= 2:  # noqa: PLR2004 - the coarsest picture that can still be halved
+        total = float(weights.sum())
+        mean = (colours * weights[..., None]).sum(axis=(0, 1)) / total if total > 0 else np.array(SKIN)
+        return np.broadcast_to(mean, colours.shape).astype(np.float32)
     half = (side // 2, side // 2)
     mass = cv2.resize(weights, half, interpolation=cv2.INTER_AREA)
     smaller = cv2.resize(colours * weights[..., None], half, interpolation=cv2.INTER_AREA)
-    smaller /= np.maximum(mass, 1e-6)[..., None]
-    below = _filled(smaller, np.minimum(4 * mass, 1))
+    below = _push_pull(smaller / np.maximum(mass, 1e-6)[..., None], np.minimum(4 * mass, 1))
     guess = cv2.resize(below, (side, side), interpolation=cv2.INTER_LINEAR)
-    known = np.minimum(weights, 1)[..., None]
+    known = weights[..., None]
     return np.asarray(colours * known + guess * (1 - known), np.float32)
 
 

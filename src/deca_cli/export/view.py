@@ -55,30 +55,10 @@ class View:
         """Bool [h, w]."""
         return self.triangle >= 0
 
-    @cached_property
-    def triangles(self) -> np.ndarray:
-        """int32 [n]: the triangles of the covered pixels, row by row."""
-        return self.triangle[self.covered]
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """float32 [n, 3]: the barycentrics of the covered pixels."""
-        return self.barycentrics[self.covered]
-
-    def at_covered(
-        self, values: np.ndarray, faces: np.ndarray, chosen: np.ndarray | None = None
-    ) -> np.ndarray:
-        """[V, D] values at the corners of `faces` -> float32 [n, D] at the covered pixels, row by row.
-
-        Args:
-            values: [V, D].
-            faces: [F, 3].
-            chosen: bool [n], only these of the covered pixels.
-        """
-        triangles, weights = self.triangles, self.weights
-        if chosen is not None:
-            triangles, weights = triangles[chosen], weights[chosen]
-        corners = faces[triangles]  # [n, 3]
+    def at(self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """[V, D] values at the corners of `faces` -> float32 [n, D] at covered pixels (row, column)."""
+        corners = faces[self.triangle[rows, columns]]  # [n, 3]
+        weights = self.barycentrics[rows, columns]  # [n, 3]
         values = np.asarray(values, np.float32)
         mixed = weights[:, :1] * values[corners[:, 0]]
         mixed += weights[:, 1:2] * values[corners[:, 1]]
@@ -86,9 +66,10 @@ class View:
         return mixed
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """As `at_covered`, as a picture float32 [h, w, D] with 0 where there is no head."""
+        """[V, D] values at the corners of `faces` -> float32 [h, w, D], 0 where there is no head."""
         out = np.zeros((*self.triangle.shape, values.shape[1]), np.float32)
-        out[self.covered] = self.at_covered(values, faces)
+        rows, columns = np.nonzero(self.covered)
+        out[rows, columns] = self.at(rows, columns, values, faces)
         return out
 
 
