@@ -83,7 +83,7 @@ def build(seed: int) -> HeadAssets:
         template_vertices=mean.astype(np.float32),
         faces=source.faces.astype(np.int32),
         shape_basis=identity.components.astype(np.float32),
-        expression_basis=expression_basis(source).astype(np.float32),
+        expression_basis=expression_basis(source, mean, parts).astype(np.float32),
         expression_names=tuple(ARKIT_NAMES),
         pose_basis=np.zeros((0, 3 * len(mean)), np.float32),
         joint_regressor=skeleton.joint_regressor.astype(np.float32),

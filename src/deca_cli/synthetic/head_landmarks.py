@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deca_cli.synthetic.head_landmark_points import landmark_targets
+from deca_cli.synthetic.head_landmark_points import RIGHT_OF, left_landmarks
 from deca_cli.synthetic.head_regions import Parts
 from deca_cli.synthetic.head_source import SourceHead
-from deca_cli.synthetic.head_surface import SurfacePoints, frontmost_points, nearest_points
+from deca_cli.synthetic.head_surface import SurfacePoints, frontmost_points
 
 JAW = 17
 LARGEST_YAW = 39
@@ -29,24 +29,16 @@ def mirror_points(points: SurfacePoints, source: SourceHead) -> SurfacePoints:
     return SurfacePoints(np.array(faces), np.array(barycentrics))
 
 
-# Numbers of the points on the other side of the face.
-MIRROR_68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37,
-     36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)  # fmt: skip
-
-
 def fixed_landmarks(source: SourceHead, mean: np.ndarray, parts: Parts) -> SurfacePoints:
     """All 68 points on the mean head [V,3]: the subject's left half is placed, the right half mirrors it."""
-    targets = landmark_targets(source, mean, parts)
-    left = nearest_points(targets, mean, source.faces, parts.main)
-    right = mirror_points(left, source)
-    faces, barycentrics = left.faces.copy(), left.barycentrics.copy()
-    for number in range(68):
-        if targets[number, 0] < -1e-6:
-            faces[number] = right.faces[MIRROR_68[number]]
-            barycentrics[number] = right.barycentrics[MIRROR_68[number]]
-    return SurfacePoints(faces, barycentrics)
+    left = left_landmarks(source, mean, parts)
+    mirrored = {16 - number: mirror_points(left[number], source) for number in range(9, JAW)}
+    mirrored |= {right: mirror_points(left[number], source) for right, number in RIGHT_OF.items()}
+    points = [(left | mirrored)[number] for number in range(68)]
+    return SurfacePoints(
+        np.concatenate([point.faces for point in points]),
+        np.concatenate([point.barycentrics for point in points]),
+    )
 
 
 def _sliding_curve(
