@@ -86,11 +86,17 @@ USUAL = (
 THOROUGH = (Pass(mirrored=True), *_turned(-45.0, 45.0, -60.0, 60.0, -90.0, 90.0, 180.0))
 """What is tried on top when the usual sweeps find nothing sure: lying and upside-down faces."""
 
-SURE = 4.0
-"""Support that nearly every face has and one in twenty photos has elsewhere; below it the search goes on."""
+EVEN_SUPPORT = 4.0
+"""Support of a candidate that gets the score 0.5: nearly every face has more, and few other places."""
 
-FAINT = 0.5
-"""Support under which a candidate is left out, unless there is no better one."""
+SURE = 0.5
+"""Score under which even the best candidate of a photo leads to a longer search."""
+
+FAINT = 0.11
+"""Score under which a candidate is dropped."""
+
+VISIBLE = 0.55
+"""Least share of a candidate's box that lies in the photo."""
 
 DESPERATE = 0.02
 """Score of the guess that a small, roughly square photo is one face."""
@@ -106,16 +112,27 @@ def find_with_cascade(photo: Photo, *, thorough: bool = False) -> list[Face]:
     """
     reach = max(photo.width, photo.height)
     hits = _sweep_all(photo, USUAL)
-    groups = group_hits(hits, reach)
-    if thorough or not groups or groups[0][3] < SURE:
-        groups = group_hits(np.concatenate([hits, _sweep_all(photo, THOROUGH)]), reach)
-        return [*map(_face, groups), *_whole_photo(photo)]
-    return [_face(group) for group in groups if group[3] >= FAINT]
+    faces = _faces(photo, group_hits(hits, reach))
+    if thorough or not faces or faces[0].score < SURE:
+        hits = np.concatenate([hits, _sweep_all(photo, THOROUGH)])
+        faces = [*_faces(photo, group_hits(hits, reach)), *_whole_photo(photo)]
+    return faces
 
 
-def _face(group: tuple[float, float, float, float]) -> Face:
-    x, y, side, support = group
-    return Face(_landmark_box(x, y, side), support / (SURE + support), None, "lbp")
+def _faces(photo: Photo, groups: list[tuple[float, float, float, float]]) -> list[Face]:
+    """The candidates worth a look by the network."""
+    faces = [
+        Face(_landmark_box(x, y, side), support / (EVEN_SUPPORT + support), None, "lbp")
+        for x, y, side, support in groups
+    ]
+    return [face for face in faces if face.score >= FAINT and _visible_share(photo, face.box_px) >= VISIBLE]
+
+
+def _visible_share(photo: Photo, box: PixelBox) -> float:
+    left, top, right, bottom = box
+    width = min(right, photo.width - 0.5) - max(left, -0.5)
+    height = min(bottom, photo.height - 0.5) - max(top, -0.5)
+    return max(width, 0.0) * max(height, 0.0) / ((right - left) * (bottom - top))
 
 
 def _whole_photo(photo: Photo) -> list[Face]:
