@@ -35,7 +35,7 @@ def pack(tmp_path_factory):
 def one_face_everywhere(monkeypatch):
     """Find one face in coloured photos and none in black ones, without the time that looking takes."""
 
-    def find(photo) -> object:
+    def find(photo, **_: object) -> object:
         return [Face(BOX, 0.9, None, "test")] if photo.pixels.any() else []
 
     monkeypatch.setattr(fit, "find_faces", find)
@@ -184,7 +184,7 @@ def test_results_beside_the_photos_leave_the_photos_alone(run, tmp_path):
 
 def test_several_faces_lie_in_folders_of_their_own_the_largest_first(run, tmp_path, monkeypatch):
     boxes = [(20.0, 20.0, 60.0, 70.0), (100.0, 60.0, 200.0, 180.0), (230.0, 20.0, 290.0, 95.0)]
-    monkeypatch.setattr(fit, "find_faces", lambda _: [Face(box, 0.5, None, "test") for box in boxes])
+    monkeypatch.setattr(fit, "find_faces", lambda _, **__: [Face(box, 0.5, None, "test") for box in boxes])
     photo = make_photo(tmp_path / "group.jpg")
     assert run(photo).exit_code == 0
     folders = [tmp_path / "out" / "group" / name for name in (".", "face2", "face3")]
@@ -445,6 +445,7 @@ def test_an_unexpected_fault_in_one_photo_is_reported_without_a_traceback(run, t
         (["--faces", "none"], "largest"),
         (["--faces", "0"], "largest"),
         (["--device", "tpu"], "tpu"),
+        (["--threads", "0"], "greater"),
     ],
 )
 def test_wrong_options_are_refused_with_exit_code_2(run, tmp_path, arguments, complaint):
@@ -458,6 +459,12 @@ def test_a_box_and_no_crop_exclude_each_other(run, tmp_path):
     result = run(make_photo(tmp_path / "a.png"), "--no-crop", "--bbox", "1,2,30,40")
     assert result.exit_code == 1
     assert "exclude each other" in message_of(result)
+
+
+def test_an_unknown_detector_is_refused(run, tmp_path):
+    result = run(make_photo(tmp_path / "a.png"), "--detector", "eagle")
+    assert result.exit_code == 1
+    assert "no detector 'eagle'" in message_of(result)
 
 
 def test_a_missing_model_is_named(tmp_path):

@@ -59,6 +59,12 @@ def reconstruct(
             parser=parse_faces, metavar="largest|all|N", help="Which faces of a photo, largest first."
         ),
     ] = "all",  # type: ignore[assignment] # the parser makes it a number
+    detector: Annotated[
+        str,
+        typer.Option(
+            help="Face finder: lbp (bundled), face-alignment (if its weights are here), auto (the best that is here)."
+        ),
+    ] = "auto",
     bbox: Annotated[
         tuple | None,
         typer.Option(
@@ -103,6 +109,7 @@ def reconstruct(
     settings = Settings(
         max_faces=faces or None,
         box_px=bbox,
+        detector=detector,
         whole_photo=no_crop,
         formats=tuple(name for name, on in wanted.items() if on),
         resume=resume,

@@ -70,9 +70,11 @@ def run_job(job: Job) -> int:
 
 def _prepare(job: Job, console: Console) -> Pack:
     """Load everything heavy, and compile the kernel if this is the first run."""
+    from deca_cli.photo.detectors import choose_detector
     from deca_cli.pipeline.start import choose_device, compile_kernels, kernels_are_compiled, set_threads
 
     set_threads(job.threads)
+    choose_detector(job.settings.detector)  # a wrong name is told before anything is loaded
     device = choose_device(job.device)
     from deca_cli.packs.store import load_pack
 

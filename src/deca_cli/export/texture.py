@@ -191,7 +191,7 @@ def _guess(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def _push_pull(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Fill what has no weight from ever coarser averages of what has; float32 [n, n, 3] and [n, n]."""
     side = weights.shape[0]
-    if side <= 2:  # noqa: PLR2004 - the coarsest picture that can still be halved
+    if side <= 2:
         total = float(weights.sum())
         mean = (colours * weights[..., None]).sum(axis=(0, 1)) / total if total > 0 else np.array(SKIN)
         return np.broadcast_to(mean, colours.shape).astype(np.float32)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECROPS = 2  # times that a rough box is replaced by the box of the model's own landmarks
 SAME_FACE = 0.4  # finds whose final boxes overlap by this share (intersection over union) are one face
 REAL_FACE = 0.5  # least face score of a find
+EARLY = 0.2  # part of it that is enough before the crop is right
 BATCH = 16  # crops that go through the encoder together
 GIVEN, WHOLE = "given box", "whole photo"
 
@@ -50,23 +51,61 @@ def fit_faces(photo: Photo, pack: Pack, settings: Settings, clock: Clock) -> lis
 
     Raises:
         InputError: the given box cannot be used.
+        UsageError: the detector that is asked for is not here.
     """
-    with clock.stage("find"):
-        faces = _faces_in(photo, settings)
-    if not faces:
-        return []
-    with clock.stage("crop"):
-        crops = [_first_crop(photo, face, pack, settings) for face in faces]
-    with clock.stage("encode"):
-        fits = _fit_crops(faces, crops, pack)
-        if not settings.whole_photo:
-            for _ in range(RECROPS):
-                fits = _closer(photo, fits, pack)
-    if settings.box_px is None and not settings.whole_photo:
-        fits = [fit for fit in fits if fit.face_score is None or fit.face_score >= REAL_FACE]
-        fits = merge_duplicates(fits)
+    if settings.whole_photo:
+        fits = _fit_whole(photo, pack, clock)
+    elif settings.box_px is not None:
+        given = Face(box_px=settings.box_px, score=1.0, landmarks_px=None, source=GIVEN)
+        fits = _fit_boxes(photo, [given], pack, clock, least_score=0.0)
+    else:
+        fits = _fit_found(photo, pack, settings, clock, thorough=False)
+        if not fits:
+            fits = _fit_found(photo, pack, settings, clock, thorough=True)
     fits.sort(key=lambda fit: -fit.size)
     return fits[: settings.max_faces]
+
+
+def _fit_whole(photo: Photo, pack: Pack, clock: Clock) -> list[Fit]:
+    """The photo is an aligned crop: no finding, no second crop."""
+    with clock.stage("crop"):
+        crop = crop_whole(photo, pack.deca.preprocessing)
+    with clock.stage("encode"):
+        return _fit_crops([Face(whole_box(photo), 1.0, None, WHOLE)], [crop], pack)
+
+
+def _fit_found(photo: Photo, pack: Pack, settings: Settings, clock: Clock, *, thorough: bool) -> list[Fit]:
+    """Find faces, fit them, and keep those that the model takes for faces."""
+    with clock.stage("find"):
+        faces = find_faces(photo, detector=settings.detector, thorough=thorough)
+    return _fit_boxes(photo, faces, pack, clock, least_score=REAL_FACE)
+
+
+def _fit_boxes(
+    photo: Photo, faces: Sequence[Face], pack: Pack, clock: Clock, *, least_score: float
+) -> list[Fit]:
+    """Fit faces in rough boxes: crop, encode, and again in crops around the model's own landmarks.
+
+    A face found through its landmarks is not cut again: its box is better than a rough one from a detector.
+    """
+    fits: list[Fit] = []
+    rough = list(faces)
+    boxes = [face.box_px for face in rough]
+    for turn in range(1 + RECROPS):
+        with clock.stage("crop"):
+            crops = [crop_face(photo, box, pack.deca.preprocessing) for box in boxes]
+        with clock.stage("encode"):
+            answers = _fit_crops(rough, crops, pack)
+        last = turn == RECROPS
+        answers = [fit for fit in answers if _is_face(fit, least_score if last else EARLY * least_score)]
+        fits += [fit for fit in answers if last or fit.face.landmarks_px is not None]
+        again = merge_duplicates([fit for fit in answers if fit.face.landmarks_px is None])
+        rough, boxes = [fit.face for fit in again], [fit.box_px for fit in again]
+    return merge_duplicates([fit for fit in fits if _is_face(fit, least_score)])
+
+
+def _is_face(fit: Fit, least_score: float) -> bool:
+    return fit.face_score is None or fit.face_score >= least_score
 
 
 def merge_duplicates(fits: Sequence[Fit]) -> list[Fit]:
@@ -87,32 +126,6 @@ def overlap(one: PixelBox, other: PixelBox) -> float:
     shared = width * height
     areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
     return shared / (areas - shared)
-
-
-def _faces_in(photo: Photo, settings: Settings) -> list[Face]:
-    if settings.whole_photo:
-        return [Face(box_px=whole_box(photo), score=1.0, landmarks_px=None, source=WHOLE)]
-    if settings.box_px is not None:
-        return [Face(box_px=settings.box_px, score=1.0, landmarks_px=None, source=GIVEN)]
-    return find_faces(photo)
-
-
-def _first_crop(photo: Photo, face: Face, pack: Pack, settings: Settings) -> Crop:
-    if settings.whole_photo:
-        return crop_whole(photo, pack.deca.preprocessing)
-    return crop_face(photo, face.box_px, pack.deca.preprocessing)
-
-
-def _closer(photo: Photo, fits: Sequence[Fit], pack: Pack) -> list[Fit]:
-    """Fit again in crops around the model's own landmarks.
-
-    A face found through its landmarks stays as it is: its box is better than a rough one from a detector.
-    """
-    again = [fit for fit in fits if fit.face.landmarks_px is None]
-    crops = [crop_face(photo, fit.box_px, pack.deca.preprocessing) for fit in again]
-    return [fit for fit in fits if fit.face.landmarks_px is not None] + _fit_crops(
-        [fit.face for fit in again], crops, pack
-    )
 
 
 def _fit_crops(faces: Sequence[Face], crops: Sequence[Crop], pack: Pack) -> list[Fit]:
