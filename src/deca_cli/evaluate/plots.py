@@ -48,8 +48,9 @@ def plot_cumulative(
     title: str,
     unit: str = "mm",
     limit: float = 8.0,
+    counted: str = "scan points",
 ) -> list[Path]:
-    """Share of distances below each threshold, one line per entry of `curves`; the legend carries the numbers."""
+    """Share of `counted` things below each error, one line per entry of `curves`; the legend carries the numbers."""
     figure = new_figure(8.5, 5.5)
     axes = figure.subplots()
     steps = np.linspace(0, limit, 801)
@@ -64,7 +65,7 @@ def plot_cumulative(
         )
     axes.set(xlim=(0, limit), ylim=(0, 100), title=title)
     axes.set_xlabel(f"error [{unit}]")
-    axes.set_ylabel("scan points within that error [%]" if unit == "mm" else "points within that error [%]")
+    axes.set_ylabel(f"{counted} within that error [%]")
     axes.grid(color="0.85", linewidth=0.8)
     axes.legend(loc="lower right", fontsize=9, handlelength=4)
     return save_figure(figure, stem)

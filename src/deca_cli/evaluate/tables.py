@@ -110,7 +110,11 @@ def write_json(path: Path, report: NowReport) -> None:
 
 
 def _image_entry(report: NowReport, result: ImageResult) -> dict[str, object]:
-    entry: dict[str, object] = {"image": result.image.name, "state": result.state}
+    entry: dict[str, object] = {
+        "image": result.image.name,
+        "subject": result.image.subject,
+        "state": result.state,
+    }
     if result.lacks:
         entry["lacks"] = result.lacks
     if result.problems:

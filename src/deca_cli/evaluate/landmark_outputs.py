@@ -1,0 +1,144 @@
+"""One whole landmark evaluation: read, score, write."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deca_cli import __version__
+from deca_cli.errors import InputError
+from deca_cli.evaluate.landmark_sets import read_predictions, read_truth
+from deca_cli.evaluate.landmarks import (
+    BUCKETS,
+    FAILURE_PERCENT,
+    MAIN,
+    MEASURES,
+    FaceScore,
+    PoseRow,
+    pose_table,
+    score_face,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEANING = (
+    "Mean distance of the 51 inner or all 68 points, in percent of the square root of the face box's area or of the "
+    f"distance of the outer eye corners. Median, share above {FAILURE_PERCENT:g} % and area under the curve are those of "
+    f"{MAIN}. Faces whose jaw line is not annotated count for the inner 51 points only."
+)
+
+
+@dataclass(frozen=True)
+class LandmarkReport:
+    """All numbers of one run."""
+
+    method: str
+    scores: tuple[FaceScore, ...]
+    missing: tuple[str, ...]
+    rows: dict[str, PoseRow]
+
+    def table(self) -> str:
+        """Markdown; the main measure is the mean over the 51 inner points by box size."""
+        head = [
+            *(f"{m}" for m in MEASURES),
+            "median",
+            f"above {FAILURE_PERCENT:g} %",
+            f"area to {FAILURE_PERCENT:g} %",
+        ]
+        lines = ["| yaw | faces | " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) + 1) + "|"]
+        for name, row in self.rows.items():
+            values = [*(row.means[m] for m in MEASURES), row.median, row.failures, row.area]
+            cells = " | ".join("n/a" if np.isnan(v) else f"{v:.2f}" for v in values)
+            lines.append(f"| {name} | {row.faces} | {cells} |")
+        return "\n".join(lines)
+
+
+def evaluate_landmarks(truth: Path, predictions: Path, method: str) -> LandmarkReport:
+    """Score every annotated face that has a prediction; raises InputError when none has."""
+    faces = read_truth(truth)
+    found = read_predictions(predictions, [face.name for face in faces])
+    if not found:
+        stem = faces[0].name.rsplit(".", 1)[0]
+        raise InputError(
+            f"none of the {len(faces)} annotated images has a prediction in {predictions}. Expected a JSON file by "
+            f"image name, or for example {stem}/{stem}_kpt2d.txt, {stem}.json, {stem}.npy, {stem}.pts or {stem}.txt."
+        )
+    scores = tuple(score_face(face, found[face.name]) for face in faces if face.name in found)
+    missing = tuple(face.name for face in faces if face.name not in found)
+    return LandmarkReport(method, scores, missing, pose_table(list(scores)))
+
+
+def write_landmarks(folder: Path, report: LandmarkReport, *, plots: bool) -> None:
+    """results.json, images.csv, report.md and the cumulative curve."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "results.json", report)
+    with (folder / "images.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "yaw_degrees", *(f"{m} [%]" for m in MEASURES)])
+        writer.writerows(
+            [s.name, s.yaw_degrees, *(f"{s.errors[m]:.4f}" for m in MEASURES)] for s in report.scores
+        )
+    parts = [
+        f"# 68-point landmarks: {report.method}",
+        MEANING,
+        report.table(),
+    ]
+    if report.missing:
+        parts += ["## Missing", "\n".join(f"- {name}" for name in report.missing)]
+    if plots:
+        _plot(folder, report)
+        parts.append("![cumulative error](cumulative.png)")
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _write_json(path: Path, report: LandmarkReport) -> None:
+    images = [
+        {
+            "image": s.name,
+            "state": "measured",
+            "mean": s.errors[MAIN],
+            "yaw_degrees": s.yaw_degrees,
+            "errors": s.errors,
+        }
+        for s in report.scores
+    ]
+    content = {
+        "tool": f"deca {__version__}",
+        "benchmark": "landmarks",
+        "method": report.method,
+        "unit": "%",
+        "main": MAIN,
+        "rows": {name: asdict(row) for name, row in report.rows.items()},
+        "images": images + [{"image": name, "state": "missing"} for name in report.missing],
+    }
+    path.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _without_nan(value: object) -> object:
+    """NaN is no JSON; null stands for it."""
+    if isinstance(value, dict):
+        return {key: _without_nan(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _plot(folder: Path, report: LandmarkReport) -> None:
+    from deca_cli.evaluate.plots import plot_cumulative
+
+    def errors(scores: list[FaceScore]) -> np.ndarray:
+        values = np.array([s.errors[MAIN] for s in scores])
+        return values[np.isfinite(values)]
+
+    curves = {"all": errors(list(report.scores))}
+    for name, (low, high) in BUCKETS.items():
+        inside = [s for s in report.scores if s.yaw_degrees is not None and low <= abs(s.yaw_degrees) < high]
+        if inside:
+            curves[f"yaw {name}"] = errors(inside)
+    title = f"68-point landmarks ({MAIN}): {report.method}"
+    plot_cumulative(folder / "cumulative", curves, title=title, unit="%", limit=10, counted="faces")
