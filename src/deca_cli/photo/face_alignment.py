@@ -89,7 +89,7 @@ def find_with_face_alignment(photo: Photo) -> list[Face]:
             _landmark_box((box[:4] + 0.5) / scale - 0.5, growth),
             min(max(float(box[4]), 0.0), 1.0),
             None,
-            PACKAGE,
+            NAME,
         )
         for box in boxes
     ]

@@ -167,10 +167,9 @@ def _greys(photo: Photo, long_sides: set[int]) -> dict[int, np.ndarray]:
     source = photo.pixels
     greys: dict[int, np.ndarray] = {}
     for long_side in sorted(long_sides, reverse=True):
+        # Whole factors are much quicker; the few pixels that they cut off at the right and below do not matter.
         whole = int(max(source.shape[:2]) / long_side)
-        if (
-            whole >= 2
-        ):  # whole factors are much quicker; the few pixels cut off at the right and below do not matter
+        if whole >= 2:
             size = (source.shape[1] // whole, source.shape[0] // whole)
             source = source[: size[1] * whole, : size[0] * whole]
             source = cv2.resize(source, size, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,192 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from skimage.feature import Cascade
+
+from deca_cli.photo.cascade import all_spans, frontal_face_cascade, scan
+from deca_cli.photo.find_faces import Face, find_faces
+from deca_cli.photo.lbp import group_hits
+from deca_cli.photo.read import Photo, read_photo
+
+FACE = np.array([181.0, 88.0, 266.0, 177.0])
+"""Brows to chin of the portrait, read off by eye."""
+
+
+def portrait() -> np.ndarray:
+    return skimage.data.astronaut()
+
+
+def photo_of(pixels: np.ndarray) -> Photo:
+    return Photo(np.ascontiguousarray(pixels, dtype=np.uint8), Path("test.png"), "test")
+
+
+def overlap(face: Face, box: np.ndarray) -> float:
+    """Intersection over union."""
+    one = np.array(face.box_px)
+    sides = np.clip(np.minimum(one[2:], box[2:]) - np.maximum(one[:2], box[:2]), 0, None)
+    shared = sides.prod()
+    return shared / ((one[2:] - one[:2]).prod() + (box[2:] - box[:2]).prod() - shared)
+
+
+def is_found(faces: list[Face], box: np.ndarray) -> bool:
+    return any(overlap(face, np.asarray(box, dtype=float)) >= 0.4 for face in faces)
+
+
+@pytest.mark.parametrize("corner", [(60, 120), (0, 0), (300, 300)])
+def test_the_windows_that_pass_are_those_of_scikit_image(corner):
+    grey = cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY)[
+        corner[0] : corner[0] + 200, corner[1] : corner[1] + 200
+    ]
+    for picture in (grey, cv2.resize(grey, (68, 68), interpolation=cv2.INTER_AREA)):
+        reference = Cascade(skimage.data.lbp_frontal_face_cascade_filename()).detect_multi_scale(
+            picture / 256.0,
+            1.2,
+            1,
+            (24, 24),
+            (25, 25),
+            min_neighbor_number=1,
+            intersection_score_threshold=2.0,
+        )
+        cascade = frontal_face_cascade()
+        # scikit-image leaves out the last row and column of windows.
+        spans = all_spans(cascade, *picture.shape)[:-1] - [0, 1]
+        spans = np.vstack([spans, [[1, 0]]]).astype(np.int32)
+        corners, _ = scan(cascade, np.ascontiguousarray(picture), spans, 1, 0.0)
+        assert sorted(map(tuple, corners.tolist())) == sorted((hit["c"], hit["r"]) for hit in reference)
+
+
+def test_a_wider_stride_tests_every_second_window_and_spans_limit_the_windows():
+    grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (160, 160), interpolation=cv2.INTER_AREA)
+    cascade = frontal_face_cascade()
+    spans = all_spans(cascade, 160, 160)
+    every = {tuple(corner) for corner in scan(cascade, grey, spans, 1, 0.8)[0].tolist()}
+    second = {tuple(corner) for corner in scan(cascade, grey, spans, 2, 0.8)[0].tolist()}
+    assert len(second) > 5
+    assert second == {(x, y) for x, y in every if x % 2 == y % 2 == 0}
+    narrow = np.tile(np.array([20, 30], np.int32), (len(spans), 1))
+    inside = {tuple(corner) for corner in scan(cascade, grey, narrow, 1, 0.8)[0].tolist()}
+    assert inside == {(x, y) for x, y in every if 20 <= x <= 30}
+    assert 0 < len(inside) < len(every)
+
+
+def test_slack_only_adds_windows_and_a_picture_smaller_than_the_window_has_none():
+    grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (160, 160), interpolation=cv2.INTER_AREA)
+    cascade = frontal_face_cascade()
+    spans = all_spans(cascade, 160, 160)
+    strict, loose = (
+        {tuple(corner) for corner in scan(cascade, grey, spans, 1, slack)[0].tolist()} for slack in (0.0, 0.3)
+    )
+    assert strict < loose
+    assert len(scan(cascade, grey[:23], all_spans(cascade, 23, 160), 1, 0.3)[0]) == 0
+
+
+def test_the_face_of_the_portrait_comes_first_with_a_tight_box():
+    faces = find_faces(photo_of(portrait()), detector="lbp")
+    assert overlap(faces[0], FACE) > 0.85
+    assert faces[0].score > 0.8
+    assert faces[0].source == "lbp"
+    assert faces[0].landmarks_px is None
+    assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)
+
+
+def test_the_same_photo_gives_the_same_faces_and_is_left_as_it_was():
+    photo = photo_of(portrait())
+    one, two = (find_faces(photo, detector="lbp") for _ in range(2))
+    assert [(face.box_px, face.score) for face in one] == [(face.box_px, face.score) for face in two]
+    assert np.array_equal(photo.pixels, portrait())
+    assert len(find_faces(photo, detector="lbp", limit=2)) == 2
+
+
+@pytest.mark.parametrize("degrees", [-30, 25])
+def test_a_tilted_face_is_found(degrees):
+    turn = cv2.getRotationMatrix2D((256, 256), degrees, 1)
+    x, y = turn @ [(FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2, 1]
+    turned = cv2.warpAffine(portrait(), turn, (512, 512), borderMode=cv2.BORDER_REFLECT)
+    half = (FACE[2] - FACE[0]) / 2
+    faces = find_faces(photo_of(turned), detector="lbp")
+    assert is_found(faces[:1], [x - half, y - half, x + half, y + half])
+
+
+def test_a_lying_face_is_found_by_the_thorough_search():
+    size = portrait().shape[1]
+    box = [FACE[1], size - 1 - FACE[2], FACE[3], size - 1 - FACE[0]]
+    assert is_found(find_faces(photo_of(np.rot90(portrait())), detector="lbp", thorough=True)[:3], box)
+
+
+def test_a_dark_noisy_and_a_pale_photo_still_show_their_face():
+    noise = np.random.default_rng(0).normal(0, 4, portrait().shape)
+    dark = np.clip(portrait() * 0.12 + noise, 0, 255).astype(np.uint8)
+    pale = (190 + portrait() * 0.25).astype(np.uint8)
+    assert is_found(find_faces(photo_of(dark), detector="lbp")[:1], FACE)
+    assert is_found(find_faces(photo_of(pale), detector="lbp")[:1], FACE)
+
+
+@pytest.mark.parametrize("scale", [0.25, 6.0])
+def test_small_and_large_photos_give_the_same_face(scale):
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(portrait(), None, fx=scale, fy=scale, interpolation=how)
+    faces = find_faces(photo_of(scaled), detector="lbp")
+    assert overlap(faces[0], (FACE + 0.5) * scale - 0.5) > 0.75
+
+
+def test_a_face_that_fills_the_photo_is_found():
+    tight = portrait()[78:185, 172:276]
+    assert is_found(find_faces(photo_of(tight), detector="lbp")[:1], FACE - [172, 78, 172, 78])
+
+
+def test_all_faces_of_a_group_are_found_in_a_wide_photo():
+    head = portrait()[30:200, 130:310]
+    canvas = np.full((1200, 1800, 3), 120, dtype=np.uint8)
+    boxes = []
+    for index in range(12):
+        scale = 0.75 + 0.1 * (index % 5)
+        small = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        x, y = 60 + 440 * (index % 4), 50 + 380 * (index // 4)
+        canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
+        boxes.append((FACE - [130, 30, 130, 30]) * scale + [x, y, x, y])
+    faces = find_faces(photo_of(canvas), detector="lbp")
+    assert all(is_found(faces, box) for box in boxes)
+    assert all(any(overlap(face, box) > 0.3 for box in boxes) for face in faces[:12])
+
+
+@pytest.mark.parametrize("name", ["horse", "moon", "hubble_deep_field"])
+def test_a_picture_without_a_face_has_no_sure_candidate(name):
+    pixels = getattr(skimage.data, name)()
+    grey = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
+    colour = grey if grey.ndim == 3 else np.stack([grey] * 3, axis=2)
+    assert all(face.score < 0.5 for face in find_faces(photo_of(colour), detector="lbp"))
+
+
+def test_a_plain_picture_leaves_only_the_guess_that_all_of_it_is_a_face():
+    faces = find_faces(photo_of(np.full((100, 120, 3), 90)), detector="lbp")
+    assert [face.score for face in faces] == [0.02]
+    assert faces[0].box_px == pytest.approx((59.5 - 36, 49.5 - 36, 59.5 + 36, 49.5 + 36))
+    assert find_faces(photo_of(np.full((100, 300, 3), 90)), detector="lbp") == []
+
+
+def test_hits_of_one_place_become_one_candidate_and_a_strong_small_one_inside_a_large_one_survives():
+    together = [[100, 100, 50, 2.0], [102, 99, 52, 2.4], [99, 101, 48, 1.8]]
+    inside_large = [[105, 100, 200, 2.1]]
+    apart = [[400, 300, 60, 1.7]]
+    faint = [[700, 700, 60, 1.0]]
+    groups = group_hits(np.array(together + inside_large + apart + faint, dtype=float), 1000)
+    assert len(groups) == 3
+    assert groups[0][:3] == pytest.approx((105, 100, 200)) or groups[0][:2] == pytest.approx(
+        (100.6, 99.8), abs=1
+    )
+    assert [group[3] for group in groups] == sorted((group[3] for group in groups), reverse=True)
+    assert group_hits(np.empty((0, 4)), 1000) == []
+
+
+def test_faces_are_found_in_nearly_all_real_photos(photos_dir):
+    # Every third photo keeps the test quick; docs/benchmarks.md has the whole set.
+    entries = list(json.loads((photos_dir / "landmarks.json").read_text()).items())[::3]
+    found = sum(
+        is_found(find_faces(read_photo(photos_dir / "images" / name), detector="lbp"), entry["bbox"])
+        for name, entry in entries
+    )
+    assert found >= 0.95 * len(entries)
