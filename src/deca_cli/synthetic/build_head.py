@@ -52,6 +52,7 @@ def build(seed: int) -> HeadAssets:
     from deca_cli.synthetic.head_chart import boundary_loops  # noqa: F401 - fails early without scipy
     from deca_cli.synthetic.head_expressions import ARKIT_NAMES, expression_basis
     from deca_cli.synthetic.head_landmarks import contour_landmarks, fixed_landmarks
+    from deca_cli.synthetic.head_lips import seal_lips
     from deca_cli.synthetic.head_masks import build_masks
     from deca_cli.synthetic.head_regions import REGION_NAMES, build_parts, vertex_regions
     from deca_cli.synthetic.head_skeleton import JOINT_NAMES, PARENTS, build_skeleton
@@ -72,8 +73,9 @@ def build(seed: int) -> HeadAssets:
     parts = build_parts(source, identity.mean - _rough_origin(identity.mean))
     skeleton = build_skeleton(source, identity.mean - _rough_origin(identity.mean), parts, seed)
     mean = identity.mean - (skeleton.joint_regressor[0] @ identity.mean) * np.array([0.0, 1.0, 1.0])
-    chart = build_chart(mean, source.faces, parts)
     fixed = fixed_landmarks(source, mean, parts)
+    mean = seal_lips(mean, fixed.positions(mean, source.faces), source, parts)
+    chart = build_chart(mean, source.faces, parts)
     landmarks = fixed.positions(mean, source.faces)
     contour_faces, contour_barycentrics = contour_landmarks(source, mean, parts, fixed)
     regions = vertex_regions(source, mean, parts, landmarks)

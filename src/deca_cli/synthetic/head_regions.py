@@ -150,7 +150,10 @@ HAIRLINE = np.array(
     [(0, 0.105), (25, 0.106), (42, 0.092), (52, 0.070), (62, 0.045), (75, 0.020), (88, 0.000), (110, -0.030),
      (130, -0.050), (180, -0.058)]
 )  # fmt: skip
-JAW_TO_NAPE = np.array([(-0.05, -0.065), (0.00, -0.075), (0.03, -0.090), (0.09, -0.112)])  # (z, y) neck border
+# Upper border of the neck below jaw and hair: (z, y) in metres from back to front.
+NECK_BORDER = np.array(
+    [(-0.10, -0.056), (-0.04, -0.052), (0.00, -0.046), (0.03, -0.060), (0.06, -0.076), (0.10, -0.083)]
+)
 
 
 def scalp_height(points: np.ndarray) -> np.ndarray:
@@ -173,7 +176,7 @@ def vertex_regions(
     number = {name: index for index, name in enumerate(REGION_NAMES)}
     region = np.zeros(len(mean), np.uint8)
     region[scalp_height(mean) > 0] = number["scalp"]
-    region[mean[:, 1] < np.interp(mean[:, 2], JAW_TO_NAPE[:, 0], JAW_TO_NAPE[:, 1])] = number["neck"]
+    region[mean[:, 1] < np.interp(mean[:, 2], *NECK_BORDER.T)] = number["neck"]
     for ear in ("ear_left", "ear_right"):
         region[np.unique(source.faces[parts.pieces[ear]])] = number["ears"]
     front = mean[:, 2] > landmarks[[48, 54], 2].mean() - 0.015
