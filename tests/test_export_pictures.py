@@ -13,8 +13,9 @@ from deca_cli.export.depth import depth_map, write_depth
 from deca_cli.export.landmark_lines import PARTS, draw_landmarks
 from deca_cli.export.landmarks import write_landmarks
 from deca_cli.export.normals import normal_map
-from deca_cli.export.overlay import PANEL_MAX_SIDE, draw, write_overlay
-from deca_cli.export.texture import texture_of
+from deca_cli.export.overlay import draw, write_overlay
+from deca_cli.export.pictures import PANEL_MAX_SIDE
+from deca_cli.export.texture import _matched, texture_of
 from deca_cli.photo.read import Photo
 
 PIXELS_PER_METRE = 500.0
@@ -222,6 +223,13 @@ def test_a_half_outside_the_photo_is_filled_from_the_mirrored_side(grey):
         mirrored = capture.topology.mirror_vertices[seen]
         assert capture.vertices_px[mirrored, 0] < 0
         np.testing.assert_allclose(texel_of(capture, texture, mirrored), (200, 60, 60), atol=12)
+
+
+def test_the_mirrored_side_takes_over_the_brightness_of_the_seen_side():
+    weights = np.ones((64, 64), np.float32)
+    bright, dark = np.full((64, 64, 3), 160, np.uint8), np.full((64, 64, 3), (80, 120, 40), np.uint8)
+    matched = _matched(bright, weights, dark, weights)
+    np.testing.assert_allclose(matched[0, 0], (80, 120, 80), atol=1)  # at most halved
 
 
 def test_what_is_behind_another_part_of_the_head_does_not_get_its_colour(grey):

@@ -77,7 +77,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     return path
 
 
-def write_bytes(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes | memoryview) -> Path:
     """Write bytes, whole or not at all; see `write_file`."""
     return write_file(path, lambda stream: stream.write(content))
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from deca_cli.export.atomic import write_array
-from deca_cli.export.pictures import write_picture
+from deca_cli.export.pictures import PANEL_MAX_SIDE, write_picture
 from deca_cli.export.view import look_in_strips
 
 if TYPE_CHECKING:
@@ -40,23 +40,32 @@ def depth_map(capture: Capture) -> tuple[np.ndarray, np.ndarray]:
 def write_depth(capture: Capture, folder: Path) -> list[Path]:
     """Write `depth.png` (16 bit, 0.1 mm a step, 0 = no head), `depth.npy`, `depth_mask.png`, `depth_preview.jpg`."""
     depth, mask = depth_map(capture)
-    # The nearest point would be 0 like the background: the head starts at 1, which is within rounding.
-    steps = np.clip(np.rint(depth / STEP_M), 1, 65535).astype(np.uint16) * mask
     return [
-        write_picture(folder / "depth.png", steps),
+        write_picture(folder / "depth.png", _steps(depth, mask)),
         write_array(folder / "depth.npy", depth),
-        write_picture(folder / "depth_mask.png", mask.astype(np.uint8) * 255),
+        write_picture(folder / "depth_mask.png", mask.view(np.uint8) * np.uint8(255)),
         write_picture(folder / "depth_preview.jpg", _coloured(depth, mask)),
     ]
 
 
+def _steps(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """uint16 [H, W] in steps of 0.1 mm; row by row, as whole pictures of floats would need memory."""
+    steps = np.zeros(depth.shape, np.uint16)
+    for row in np.flatnonzero(mask.any(axis=1)):
+        # The nearest point would be 0 like the background: the head starts at 1, which is within rounding.
+        steps[row] = np.clip(np.rint(depth[row] / STEP_M), 1, 65535) * mask[row]
+    return steps
+
+
 def _coloured(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] RGB: near is yellow, far is violet, no head is black."""
+    """uint8 RGB, at most `PANEL_MAX_SIDE` a side: near is yellow, far is violet, no head is black."""
+    stride = -(-max(depth.shape) // PANEL_MAX_SIDE)
+    depth, mask = depth[::stride, ::stride], mask[::stride, ::stride]
+    picture = np.zeros((*mask.shape, 3), np.uint8)
     if not mask.any():
-        return np.zeros((*mask.shape, 3), np.uint8)
+        return picture
     seen = depth[mask]
     low, high = float(seen.min()), float(seen.max())
     near = (255 * (1 - (seen - low) / max(high - low, 1e-6))).astype(np.uint8)
-    picture = np.zeros((*mask.shape, 3), np.uint8)
     picture[mask] = cv2.applyColorMap(near[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
     return picture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deca_cli.export.landmark_lines import draw_landmarks
-from deca_cli.export.pictures import shrink, write_picture
+from deca_cli.export.pictures import PANEL_MAX_SIDE, shrink, write_picture
 from deca_cli.export.shape_picture import draw_coarse, draw_detail
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from deca_cli.export.capture import Capture
 
-PANEL_MAX_SIDE = 2048  # pixels; larger photos are scaled down to this in pictures for people
 GAP = 1 / 128  # of a panel's longer side, white, between panels
 
 

@@ -13,6 +13,7 @@ from deca_cli.export.atomic import write_bytes
 if TYPE_CHECKING:
     from pathlib import Path
 
+PANEL_MAX_SIDE = 2048  # pixels; larger photos are scaled down to this in pictures for people
 SETTINGS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],  # a third larger than the default and four times as quick
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 93],
@@ -36,7 +37,7 @@ def write_picture(path: Path, picture: np.ndarray) -> Path:
         raise OutputError(
             f"cannot encode {path} ({picture.shape[1]} x {picture.shape[0]}): report this as a fault."
         )
-    return write_bytes(path, encoded.tobytes())
+    return write_bytes(path, encoded.data)
 
 
 def shrink(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -117,15 +117,15 @@ def _texels(
         return Texels(places, weights)
     faces = capture.topology.faces
     towards = (normals[faces, 2] > FACING_NONE).any(axis=1)  # most of the head is not
-    rows, columns = np.nonzero(towards[chart.triangle] & chart.covered)
+    pixels = np.flatnonzero(towards[chart.triangle] & chart.covered)
     size = (capture.photo.width, capture.photo.height)
     values = np.concatenate([positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1)
-    found = chart.at(rows, columns, values, faces)
+    found = chart.at(pixels, values, faces)
     facing = found[:, 5] / np.sqrt(np.maximum(np.einsum("nd,nd->n", found[:, 3:], found[:, 3:]), 1e-12))
     weight = _smoothstep((facing - FACING_NONE) / (FACING_FULL - FACING_NONE))
     weight *= (found[:, 0] > 0) & (found[:, 0] < size[0]) & (found[:, 1] > 0) & (found[:, 1] < size[1])
     weight *= _in_front(capture, front, found[:, :3], facing)
-    places[rows, columns], weights[rows, columns] = found[:, :2], weight
+    places.reshape(-1, 2)[pixels], weights.reshape(-1)[pixels] = found[:, :2], weight
     return Texels(places, weights)
 
 
@@ -159,8 +159,8 @@ def _read(photo: tuple[np.ndarray, float], texels: Texels, size: int) -> tuple[n
         )
         places = cv2.resize(np.where(known[..., None] > 0, places, near), (size, size))
         weight = cv2.resize(weight, (size, size))
-    grid = places * np.float32(scale) - np.float32(0.5)
-    colours = cv2.remap(pixels, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    columns, rows = cv2.split(places * np.float32(scale) - np.float32(0.5))
+    colours = cv2.remap(pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(colours), np.asarray(weight)
 
 
@@ -171,7 +171,8 @@ def _matched(other: np.ndarray, other_weight: np.ndarray, seen: np.ndarray, weig
     if float(both.sum()) < 1:
         return other
     gain = ((seen[few] * both).sum(axis=(0, 1)) + 1) / ((other[few] * both).sum(axis=(0, 1)) + 1)
-    return np.asarray(cv2.multiply(other, (*np.clip(gain, *GAIN).tolist(), 1.0)))
+    table = np.clip(np.arange(256)[:, None] * np.clip(gain, *GAIN) + 0.5, 0, 255).astype(np.uint8)  # [256, 3]
+    return np.asarray(cv2.LUT(other, table[None]))
 
 
 def _guess(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -55,10 +55,10 @@ class View:
         """Bool [h, w]."""
         return self.triangle >= 0
 
-    def at(self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """[V, D] values at the corners of `faces` -> float32 [n, D] at covered pixels (row, column)."""
-        corners = faces[self.triangle[rows, columns]]  # [n, 3]
-        weights = self.barycentrics[rows, columns]  # [n, 3]
+    def at(self, pixels: np.ndarray, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """[V, D] values at the corners of `faces` -> float32 [n, D] at covered pixels, given as row-major indices [n]."""
+        corners = faces[self.triangle.reshape(-1)[pixels]]  # [n, 3]
+        weights = self.barycentrics.reshape(-1, 3)[pixels]  # [n, 3]
         values = np.asarray(values, np.float32)
         mixed = weights[:, :1] * values[corners[:, 0]]
         mixed += weights[:, 1:2] * values[corners[:, 1]]
@@ -67,10 +67,10 @@ class View:
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """[V, D] values at the corners of `faces` -> float32 [h, w, D], 0 where there is no head."""
-        out = np.zeros((*self.triangle.shape, values.shape[1]), np.float32)
-        rows, columns = np.nonzero(self.covered)
-        out[rows, columns] = self.at(rows, columns, values, faces)
-        return out
+        out = np.zeros((self.triangle.size, values.shape[1]), np.float32)
+        pixels = np.flatnonzero(self.covered)
+        out[pixels] = self.at(pixels, values, faces)
+        return out.reshape(*self.triangle.shape, values.shape[1])
 
 
 def positions_on(capture: Capture, points_px: np.ndarray, picture_size: tuple[int, int]) -> np.ndarray:
