@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from skimage.feature import Cascade
 
-from deca_cli.photo.cascade import all_spans, frontal_face_cascade, scan
+from deca_cli.photo.cascade import all_spans, compile_kernel, frontal_face_cascade, is_compiled, scan
 from deca_cli.photo.find_faces import Face, find_faces
 from deca_cli.photo.lbp import group_hits
 from deca_cli.photo.read import Photo, read_photo
@@ -63,14 +63,19 @@ def test_a_wider_stride_tests_every_second_window_and_spans_limit_the_windows():
     grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (160, 160), interpolation=cv2.INTER_AREA)
     cascade = frontal_face_cascade()
     spans = all_spans(cascade, 160, 160)
-    every = {tuple(corner) for corner in scan(cascade, grey, spans, 1, 0.8)[0].tolist()}
-    second = {tuple(corner) for corner in scan(cascade, grey, spans, 2, 0.8)[0].tolist()}
+    every = {tuple(corner) for corner in scan(cascade, grey, spans, 1, 2.0)[0].tolist()}
+    second = {tuple(corner) for corner in scan(cascade, grey, spans, 2, 2.0)[0].tolist()}
     assert len(second) > 5
     assert second == {(x, y) for x, y in every if x % 2 == y % 2 == 0}
     narrow = np.tile(np.array([20, 30], np.int32), (len(spans), 1))
-    inside = {tuple(corner) for corner in scan(cascade, grey, narrow, 1, 0.8)[0].tolist()}
+    inside = {tuple(corner) for corner in scan(cascade, grey, narrow, 1, 2.0)[0].tolist()}
     assert inside == {(x, y) for x, y in every if 20 <= x <= 30}
     assert 0 < len(inside) < len(every)
+
+
+def test_the_kernel_counts_as_compiled_once_it_was_used():
+    compile_kernel()
+    assert is_compiled()
 
 
 def test_slack_only_adds_windows_and_a_picture_smaller_than_the_window_has_none():

@@ -7,8 +7,11 @@ each window keeps its stage sums, so that candidates can be ranked.
 """
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numba
@@ -37,6 +40,23 @@ class Cascade:
     cells: np.ndarray
     tables: np.ndarray
     leaves: np.ndarray
+
+
+def is_compiled() -> bool:
+    """Whether the kernel is in memory or in numba's disk cache, so that the next scan starts at once."""
+    if _scores.signatures:
+        return True
+    folder = _scores.stats.cache_path
+    source = Path(__file__)
+    indices = Path(folder).glob(f"{source.stem}._scores-*.nbi") if folder is not None else ()
+    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)
+
+
+def compile_kernel() -> None:
+    """Compile the kernel, or load it from the disk cache, by scanning one window; takes about two seconds."""
+    cascade = frontal_face_cascade()
+    side = cascade.window
+    scan(cascade, np.zeros((side, side), np.uint8), all_spans(cascade, side, side), 1, 0.0)
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +142,18 @@ def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:
     return np.tile(np.array([0, width - cascade.window], dtype=np.int32), (rows, 1))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+def _jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
+    """Compile without the interpreter lock, for one thread: callers run several scans side by side.
+
+    The result is kept on disk, beside the source or in the user's cache folder, where one of them is writable.
+    """
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        return numba.njit(cache=False, nogil=True)(function)
+
+
+@numba.njit(inline="always")
 def _pattern(integral: np.ndarray, left: int, top: int, width: int, height: int) -> int:  # pragma: no cover
     """Local binary pattern 0..255 of 3 x 3 cells: one bit per outer cell that is at least as bright as the middle.
 
@@ -147,8 +178,7 @@ def _pattern(integral: np.ndarray, left: int, top: int, width: int, height: int)
     return code
 
 
-# One thread: callers run several sweeps side by side, which numba's own threads must not be mixed with.
-@numba.njit(cache=True, nogil=True)
+@_jit
 def _scores(
     integral: np.ndarray,
     window: int,
