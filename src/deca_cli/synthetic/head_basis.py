@@ -6,14 +6,18 @@ part, so every component is either symmetric or antisymmetric: mirroring a head 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from deca_cli.synthetic.head_sampling import draw_weights
-from deca_cli.synthetic.head_source import SourceHead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deca_cli.synthetic.head_source import SourceHead
 
 CHUNK = 500
 OVERSAMPLING = 40
@@ -149,9 +153,7 @@ def identity_basis(
         found += [(variance, sign, row) for variance, row in zip(variances, directions, strict=True)]
     found.sort(key=lambda item: -item[0])
     found = found[:components]
-    basis = [
-        _fix_sign(row.reshape(-1, 3) * np.sqrt(variance) / scale[:, None]) for variance, _, row in found
-    ]
+    basis = [_fix_sign(row.reshape(-1, 3) * np.sqrt(variance) / scale[:, None]) for variance, _, row in found]
     return IdentityBasis(
         mean=mean,
         components=np.stack(basis, axis=-1),

@@ -74,7 +74,10 @@ def _vertex_stretch(
     """Root mean square stretch (Sander et al. 2001) around each vertex [V], and over the piece."""
     edge_1, edge_2 = uv[faces[:, 1]] - uv[faces[:, 0]], uv[faces[:, 2]] - uv[faces[:, 0]]
     area = np.maximum(0.5 * (edge_1[:, 0] * edge_2[:, 1] - edge_1[:, 1] * edge_2[:, 0]), 1e-15)
-    side_1, side_2 = vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]]
+    side_1, side_2 = (
+        vertices[faces[:, 1]] - vertices[faces[:, 0]],
+        vertices[faces[:, 2]] - vertices[faces[:, 0]],
+    )
     along_u = (side_1 * edge_2[:, 1:2] - side_2 * edge_1[:, 1:2]) / (2 * area[:, None])
     along_v = (side_2 * edge_1[:, 0:1] - side_1 * edge_2[:, 0:1]) / (2 * area[:, None])
     squared = 0.5 * ((along_u**2).sum(1) + (along_v**2).sum(1)) * density**2

@@ -7,11 +7,15 @@ the anatomical reason for each. The jaw line is the frontal outline of the face,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from deca_cli.synthetic.head_regions import EYEBALL_LEFT, Parts
-from deca_cli.synthetic.head_source import SourceHead
 from deca_cli.synthetic.head_surface import SurfacePoints, frontmost_points, nearest_points
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_source import SourceHead
 
 INNER_MM = {
     22: (11.5, 15.4),  # brows: along the brow ridge, upper middle of the hair
@@ -78,7 +82,9 @@ def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _outline(mean: np.ndarray, source: SourceHead, parts: Parts, centre: np.ndarray) -> np.ndarray:
     """Frontal outline [N,2] of the left half of the face around `centre` [2], from the chin upwards."""
     normals = _normals(mean, source.faces)
-    left_front = parts.main & (mean[source.faces][:, :, 0].min(1) > -0.005) & (mean[source.faces][:, :, 2].max(1) > 0)
+    left_front = (
+        parts.main & (mean[source.faces][:, :, 0].min(1) > -0.005) & (mean[source.faces][:, :, 2].max(1) > 0)
+    )
     points = []
     for angle in OUTLINE_ANGLES:
         flat = centre + OUTLINE_RADII[:, None] * np.array([np.cos(angle), np.sin(angle)])

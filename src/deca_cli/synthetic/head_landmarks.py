@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from deca_cli.synthetic.head_landmark_points import RIGHT_OF, left_landmarks
-from deca_cli.synthetic.head_regions import Parts
-from deca_cli.synthetic.head_source import SourceHead
 from deca_cli.synthetic.head_surface import SurfacePoints, frontmost_points
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_regions import Parts
+    from deca_cli.synthetic.head_source import SourceHead
 
 JAW = 17
 LARGEST_YAW = 39

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from deca_cli.synthetic.head_regions import Parts, distance_to_polyline
-from deca_cli.synthetic.head_source import SourceHead
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_source import SourceHead
 
 LIFT = 0.0003  # metres that each lip moves at the middle of the mouth
 CORNER_LIFT = 0.0009  # and in addition at its corners

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from deca_cli.synthetic.head_regions import (
@@ -11,8 +13,10 @@ from deca_cli.synthetic.head_regions import (
     inside_polygon,
     scalp_height,
 )
-from deca_cli.synthetic.head_source import SourceHead
-from deca_cli.synthetic.head_uv import Chart
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_source import SourceHead
+    from deca_cli.synthetic.head_uv import Chart
 
 MASK_SIZE = 256
 FACE_EDGE = 0.008  # metres over which the face mask fades out
@@ -59,14 +63,21 @@ def _signed_distance(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 def _face_weight(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """1 on the face from jaw line to forehead, fading to 0 towards ears, neck and hair. [N,3] -> [N]."""
     jaw = landmarks[:17] * np.array([0.97, 1.0, 1.0])
-    outline = np.concatenate([jaw[:, :2], [[0.066, 0.060], [0.045, 0.088], [0.0, 0.095], [-0.045, 0.088], [-0.066, 0.060]]])
+    outline = np.concatenate(
+        [jaw[:, :2], [[0.066, 0.060], [0.045, 0.088], [0.0, 0.095], [-0.045, 0.088], [-0.066, 0.060]]]
+    )
     inside = _smooth(_signed_distance(points[:, :2], outline) - FACE_EDGE / 2, FACE_EDGE)
     in_front = _smooth(points[:, 2] - (landmarks[[1, 15], 2].mean() + 0.004), FACE_EDGE)
     return inside * in_front * _smooth(-scalp_height(points) - 0.004, FACE_EDGE)
 
 
 def build_masks(
-    source: SourceHead, mean: np.ndarray, parts: Parts, chart: Chart, landmarks: np.ndarray, regions: np.ndarray
+    source: SourceHead,
+    mean: np.ndarray,
+    parts: Parts,
+    chart: Chart,
+    landmarks: np.ndarray,
+    regions: np.ndarray,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """face_eye_mask float64 [U,U] in 0..1 and the named masks uint8 [U,U].
 

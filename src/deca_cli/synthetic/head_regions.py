@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -138,7 +139,7 @@ def inside_polygon(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 def distance_to_polyline(points: np.ndarray, line: np.ndarray) -> np.ndarray:
     """Distance [N] of points [N,D] to an open polyline [K,D]."""
     best = np.full(len(points), np.inf)
-    for start, end in zip(line[:-1], line[1:], strict=True):
+    for start, end in pairwise(line):
         along = end - start
         share = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
         best = np.minimum(best, np.linalg.norm(points - start - share[:, None] * along, axis=1))
@@ -162,9 +163,7 @@ def scalp_height(points: np.ndarray) -> np.ndarray:
     return points[:, 1] - np.interp(angle, HAIRLINE[:, 0], HAIRLINE[:, 1])
 
 
-def vertex_regions(
-    source: SourceHead, mean: np.ndarray, parts: Parts, landmarks: np.ndarray
-) -> np.ndarray:
+def vertex_regions(source: SourceHead, mean: np.ndarray, parts: Parts, landmarks: np.ndarray) -> np.ndarray:
     """Region number of every vertex, uint8 [V], see REGION_NAMES.
 
     Args:
@@ -185,7 +184,11 @@ def vertex_regions(
         region[distance_to_polyline(mean, brow) < 0.005] = number["brows"]
     border = np.zeros(len(mean), bool)
     border[np.unique(source.faces[parts.main])] = True
-    for piece, name in (("mouth", "mouth_cavity"), ("socket_left", "eye_sockets"), ("socket_right", "eye_sockets")):
+    for piece, name in (
+        ("mouth", "mouth_cavity"),
+        ("socket_left", "eye_sockets"),
+        ("socket_right", "eye_sockets"),
+    ):
         inner = np.unique(source.faces[parts.pieces[piece]])
         region[inner[~border[inner]]] = number[name]
     for name, part in (("tongue", TONGUE), ("eyeball_left", EYEBALL_LEFT), ("eyeball_right", EYEBALL_RIGHT)):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from deca_cli.synthetic.head_source import SourceHead
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_source import SourceHead
+
 
 HEAD_CONTROLS = ("cheek", "chin", "ear-", "eye-", "eyebrows", "forehead", "head-", "mouth", "neck", "nose")
 SIDE_CORRELATION = 0.95

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deca_cli.synthetic.head_regions import EYEBALL_LEFT, EYEBALL_RIGHT, SKIN, TEETH_LOWER, TEETH_UPPER, TONGUE
-from deca_cli.synthetic.head_regions import Parts
+from deca_cli.synthetic.head_regions import (
+    EYEBALL_LEFT,
+    EYEBALL_RIGHT,
+    SKIN,
+    TEETH_LOWER,
+    TEETH_UPPER,
+    TONGUE,
+    Parts,
+)
 from deca_cli.synthetic.head_sampling import draw_weights
-from deca_cli.synthetic.head_source import SourceHead
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_source import SourceHead
 
 JOINT_NAMES = ("root", "neck", "jaw", "eye_left", "eye_right")
 PARENTS = np.array([-1, 0, 1, 1, 1], np.int32)
@@ -27,7 +37,9 @@ class Skeleton:
     skin_weights: np.ndarray
 
 
-def _joint_targets(source: SourceHead, heads: np.ndarray, bones: np.ndarray, ears: np.ndarray) -> dict[str, np.ndarray]:
+def _joint_targets(
+    source: SourceHead, heads: np.ndarray, bones: np.ndarray, ears: np.ndarray
+) -> dict[str, np.ndarray]:
     """Where the joints shall be on heads [n,V,3] with MakeHuman bones [n,N,3].
 
     The root lies between the ears at the height of the skull base, the neck joint at the skull base, the jaw joint
@@ -52,7 +64,9 @@ def _regress(heads: np.ndarray, target: np.ndarray, mirror: np.ndarray, vertices
     system = np.zeros((count + 1, count + 1))
     system[:count, :count] = moved.T @ moved / len(heads) + UNIFORMITY * np.eye(count)
     system[:count, count] = system[count, :count] = 1.0
-    right = np.concatenate([moved.T @ (target.reshape(-1) - origin[:, 0]) / len(heads) + UNIFORMITY / count, [1.0]])
+    right = np.concatenate(
+        [moved.T @ (target.reshape(-1) - origin[:, 0]) / len(heads) + UNIFORMITY / count, [1.0]]
+    )
     weights = np.zeros(heads.shape[1])
     weights[vertices] = np.linalg.solve(system, right)[:count]
     return 0.5 * (weights + weights[mirror])

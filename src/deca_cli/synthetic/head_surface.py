@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TIE = 1e-7  # metres: nearer than this, the triangle with the lower number wins, whatever the rounding
+WEIGHT_DIGITS = 6  # barycentric coordinates are rounded, so that edges and corners give exact zeros
+
 
 @dataclass(frozen=True)
 class SurfacePoints:
@@ -46,6 +49,12 @@ def _nearest_on_triangles(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return stacked[best, np.arange(len(corners))]
 
 
+def _rounded(weights: np.ndarray) -> np.ndarray:
+    """Barycentric coordinates [3] with few digits that still sum to 1."""
+    rounded = np.round(np.clip(weights, 0.0, 1.0), WEIGHT_DIGITS)
+    return rounded / rounded.sum()
+
+
 def nearest_points(
     points: np.ndarray, vertices: np.ndarray, faces: np.ndarray, allowed: np.ndarray
 ) -> SurfacePoints:
@@ -56,9 +65,9 @@ def nearest_points(
     for point in points:
         weights = _nearest_on_triangles(point, corners)
         distance = np.linalg.norm(np.einsum("fk,fkd->fd", weights, corners) - point, axis=1)
-        best = int(distance.argmin())
+        best = int(np.argmax(distance < distance.min() + TIE))
         found_faces.append(ids[best])
-        found.append(weights[best])
+        found.append(_rounded(weights[best]))
     return SurfacePoints(np.array(found_faces), np.array(found))
 
 
@@ -79,7 +88,8 @@ def frontmost_points(
         inside = (weights >= -1e-9).all(1) & (area > 1e-15)
         if inside.any():
             depth = np.where(inside, (weights * corners[:, :, 2]).sum(1), -np.inf)
-            best = int(depth.argmax())
-            found_faces[index], found[index] = ids[best], np.clip(weights[best], 0.0, 1.0)
-            found[index] /= found[index].sum()
+            best = int(
+                np.argmax(depth > depth.max() - TIE)
+            )  # the lowest number among neighbours that share it
+            found_faces[index], found[index] = ids[best], _rounded(weights[best])
     return SurfacePoints(found_faces, found)

@@ -7,12 +7,15 @@ mouth cavity, eye sockets, eyeballs, tongue and teeth lie in a strip below it. (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deca_cli.synthetic.head_chart import boundary_loops, circle, fill_holes, flatten_disc
-from deca_cli.synthetic.head_regions import Parts
 from deca_cli.synthetic.head_teeth import COLUMNS, ROWS
+
+if TYPE_CHECKING:
+    from deca_cli.synthetic.head_regions import Parts
 
 MAIN_BOX = (0.004, 0.205, 0.992, 0.791)  # u, v, width, height
 # Left, lower and size of the square slots of the strip.
@@ -127,7 +130,9 @@ def _add_main(builder: _ChartBuilder, mean: np.ndarray, faces: np.ndarray, parts
     builder.add(ids, local_faces, uv[: len(used)])
 
 
-def _add_disc(builder: _ChartBuilder, mean: np.ndarray, faces: np.ndarray, ids: np.ndarray, slot: str) -> None:
+def _add_disc(
+    builder: _ChartBuilder, mean: np.ndarray, faces: np.ndarray, ids: np.ndarray, slot: str
+) -> None:
     """Flatten a disc-shaped piece into the circle of its slot, turned so that up stays up."""
     used, local_faces = _local(faces[ids])
     points = mean[used]
