@@ -21,7 +21,7 @@ DETECTOR_BOX_DROP = 0.12
 ANTIALIAS_FROM = 2.0
 """Photo pixels per crop pixel from which on a photo is averaged before it is sampled (not in the official crop)."""
 
-TAPS = 4
+TAPS = 3
 """Evenly spaced samples a side that make up the mean of a large block of photo pixels."""
 
 
@@ -188,32 +188,36 @@ def _sample_averaged(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, 
     pixels outside the photo count as zero.
     """
     spacing = max(block // TAPS, 1)
-    block -= block % spacing
-    part, first_row, first_column = _part_under(pixels, rows, columns, block)
-    thinned = np.ascontiguousarray(part[::spacing, ::spacing])
-    taps = block // spacing
-    height, width = thinned.shape[:2]
-    small = cv2.resize(thinned, (width // taps, height // taps), interpolation=cv2.INTER_AREA)
+    taps = max(block // spacing, 1)
+    block = taps * spacing
+    tapped_rows = _taps(rows, pixels.shape[0], block, spacing)
+    tapped_columns = _taps(columns, pixels.shape[1], block, spacing)
+    tapped = np.zeros((tapped_rows.count, tapped_columns.count, 3), dtype=np.uint8)
+    tapped[tapped_rows.inside, tapped_columns.inside] = pixels[tapped_rows.source, tapped_columns.source]
+    size = (tapped_columns.count // taps, tapped_rows.count // taps)
+    means = cv2.resize(tapped, size, interpolation=cv2.INTER_AREA)
     middle = spacing * (taps - 1) / 2  # mean place of a block's taps, from the block's first pixel
-    return _sample(small, (rows - first_row - middle) / block, (columns - first_column - middle) / block)
+    return _sample(
+        means, (rows - tapped_rows.first - middle) / block, (columns - tapped_columns.first - middle) / block
+    )
 
 
-def _part_under(
-    pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, block: int
-) -> tuple[np.ndarray, int, int]:
-    """The pixels under the grid with one block around it, whole blocks, zero outside; and its first row and column."""
-    first: list[int] = []
-    counts: list[int] = []
-    for positions, length in ((rows, pixels.shape[0]), (columns, pixels.shape[1])):
-        start = max(math.floor(positions[0]) - block, -block)
-        end = min(math.ceil(positions[-1]) + block, length + block)
-        first.append(start)
-        counts.append(max(math.ceil((end - start) / block), 1))
-    (top, left), (height, width) = first, (counts[0] * block, counts[1] * block)
-    inner = pixels[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-    if inner.shape[:2] == (height, width):
-        return inner, top, left
-    part = np.zeros((height, width, 3), dtype=np.uint8)
-    row, column = max(-top, 0), max(-left, 0)
-    part[row : row + inner.shape[0], column : column + inner.shape[1]] = inner
-    return part, top, left
+@dataclass(frozen=True)
+class _Taps:
+    """Evenly spaced pixel indices along one axis: the first, their number, and which of them lie in the photo."""
+
+    first: int
+    count: int
+    inside: slice
+    source: slice
+
+
+def _taps(positions: np.ndarray, length: int, block: int, spacing: int) -> _Taps:
+    """Taps of whole blocks under the sampled positions with a block around, as far as they can touch the photo."""
+    first = max(math.floor(positions[0]) - block, -block)
+    last = min(math.ceil(positions[-1]) + block, length + block)
+    count = max(math.ceil((last - first) / block), 1) * (block // spacing)
+    start = max(-(first // spacing), 0)  # first tap at or after pixel 0
+    stop = max(min((length - 1 - first) // spacing + 1, count), start)
+    source = slice(first + start * spacing, first + stop * spacing, spacing)
+    return _Taps(first, count, slice(start, stop), slice(source.start, min(source.stop, length), spacing))

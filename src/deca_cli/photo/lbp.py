@@ -22,6 +22,7 @@ BOX_DROP = 0.15
 STEEPNESS = 3.0
 EVEN = 1.6
 FAINTEST = 1.2
+MOST_HITS = 2000  # the best of a crowd; real portraits give under 400
 
 # Hits sum up where their windows overlap by more than SAME (intersection over union). A candidate removes
 # all hits that overlap it by more than RIVAL, and those with under WEAKER of its support that lie inside it by
@@ -130,6 +131,7 @@ def group_hits(hits: np.ndarray, reach: float) -> list[tuple[float, float, float
         centre x, y, side and support of the candidates, most support first.
     """
     hits = hits[hits[:, 3] >= FAINTEST]
+    hits = hits[np.argsort(-hits[:, 3], kind="stable")[:MOST_HITS]]
     weights = np.exp(STEEPNESS * (hits[:, 3] - EVEN))
     sides = hits[:, 2]
     shared = _intersections(hits)

@@ -116,15 +116,14 @@ def _decode(path: Path, picture: Image.Image) -> np.ndarray:
     try:
         picture.load()
         # TIFF is turned by Pillow while loading, and its tag removed; so nothing is turned twice here.
-        upright = ImageOps.exif_transpose(picture)
-        pixels = _to_rgb(path, upright)
+        ImageOps.exif_transpose(picture, in_place=True)
+        return np.ascontiguousarray(_to_rgb(path, picture))
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory. Scale it down first.") from error
     except _DAMAGE as error:
         raise InputError(
             f"{path} is damaged or cut short: {_first_line(error)}. Copy or download it again."
         ) from error
-    return np.ascontiguousarray(pixels)
 
 
 def _to_rgb(path: Path, picture: Image.Image) -> np.ndarray:
@@ -133,12 +132,12 @@ def _to_rgb(path: Path, picture: Image.Image) -> np.ndarray:
         return np.repeat(grey[..., None], 3, axis=2)
     has_alpha = picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info
     if not has_alpha:
-        return np.asarray(picture.convert("RGB"))
+        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     layered = picture.convert("RGBA")
     if layered.getchannel("A").getextrema() == (255, 255):
-        return np.asarray(layered.convert("RGB"))
+        return np.array(layered.convert("RGB"))
     ground = Image.new("RGBA", layered.size, (*_BACKGROUND, 255))
-    return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
+    return np.array(Image.alpha_composite(ground, layered).convert("RGB"))
 
 
 def _deep_grey_to_8_bit(path: Path, values: np.ndarray) -> np.ndarray:
