@@ -1,5 +1,7 @@
 """From found boxes to faces of the photo."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,7 +39,7 @@ def fake_fit(box, score, detection=0.5):
     nothing = torch.zeros(1, 0)
     codes = Codes(*[nothing] * 7)
     crop = Crop(np.zeros((3, 4, 4), np.float32), np.eye(3), box)
-    return Fit(Face(box, detection, None, "test"), crop, codes, score, box)
+    return Fit(Face(box, detection, None, "test"), crop, codes, score, box, box)
 
 
 def test_overlap_is_intersection_over_union():
@@ -97,9 +99,9 @@ def test_finds_that_the_model_does_not_take_for_faces_are_dropped_but_a_given_bo
     pack, photo, monkeypatch
 ):
     monkeypatch.setattr(fit, "find_faces", find((100, 60, 200, 180)))
-    monkeypatch.setattr(fit, "REAL_FACE", 0.99)
-    assert fit_faces(photo, pack, Settings(), Clock()) == []
-    assert len(fit_faces(photo, pack, Settings(box_px=(100, 60, 200, 180)), Clock())) == 1
+    strict = replace(pack, manifest=replace(pack.manifest, least_face_score=0.99))
+    assert fit_faces(photo, strict, Settings(), Clock()) == []
+    assert len(fit_faces(photo, strict, Settings(box_px=(100, 60, 200, 180)), Clock())) == 1
 
 
 def test_many_faces_go_through_in_parts_and_come_back_in_order_of_size(pack, photo, monkeypatch):

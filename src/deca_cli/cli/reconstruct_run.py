@@ -110,7 +110,7 @@ def _with_progress(job: Job, pack: Pack, photos: list[Path], console: Console) -
             rate = done / (time.perf_counter() - started)
             progress.update(task, completed=done, rate=f"{rate:.1f} photos/s")
             if outcome.skipped:
-                console.print(f"skipped: {outcome.reason}", style="yellow", markup=False, highlight=False)
+                console.print(f"skipped: {outcome.reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
             yield outcome
 
 

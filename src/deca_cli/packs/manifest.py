@@ -50,6 +50,8 @@ class Manifest:
     """Width of the encoder's hidden layer; none = a single linear layer."""
     expression_range: tuple[float, float] | None = None
     """Limits of the expression code; (0, 1) when it is a vector of ARKit coefficients."""
+    least_face_score: float = 0.5
+    """Face score from which on a find counts as a face; only for packs whose layout has `face_score`."""
     detail_backbone: str | None = None
     """Backbone of the detail encoder; none = the pack has no detail networks."""
     detail_hidden: int | None = None

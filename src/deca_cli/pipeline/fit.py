@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.clock import Clock
     from deca_cli.pipeline.settings import Settings
 
-RECROPS = 2  # times that a rough box is replaced by the box of the model's own landmarks
-SAME_FACE = 0.4  # finds whose final boxes overlap by this share (intersection over union) are one face
-REAL_FACE = 0.5  # least face score of a find
-EARLY = 0.2  # part of it that is enough before the crop is right
+RECROPS = 4  # times at most that a rough box is replaced by the box of the model's own landmarks
+SETTLED = 0.8  # overlap (intersection over union) of a box and the one that follows from it that ends this
+SAME_FACE = 0.4  # finds whose final boxes overlap by this share are one face
+EARLY = 0.04  # part of the pack's least face score that is enough before the crop is right
 BATCH = 16  # crops that go through the encoder together
+SMALLEST = 2.0  # pixels of a face's box; nothing can be cut from less
 GIVEN, WHOLE = "given box", "whole photo"
 
 
@@ -38,6 +39,7 @@ class Fit:
     crop: Crop
     codes: Codes  # batch of one
     face_score: float | None
+    looked_in_px: PixelBox  # the box that the crop was cut around
     box_px: PixelBox  # around the model's own 68 landmarks
 
     @property
@@ -71,37 +73,45 @@ def _fit_whole(photo: Photo, pack: Pack, clock: Clock) -> list[Fit]:
     with clock.stage("crop"):
         crop = crop_whole(photo, pack.deca.preprocessing)
     with clock.stage("encode"):
-        return _fit_crops([Face(whole_box(photo), 1.0, None, WHOLE)], [crop], pack)
+        box = whole_box(photo)
+        return _fit_crops([Face(box, 1.0, None, WHOLE)], [crop], [box], pack)
 
 
 def _fit_found(photo: Photo, pack: Pack, settings: Settings, clock: Clock, *, thorough: bool) -> list[Fit]:
     """Find faces, fit them, and keep those that the model takes for faces."""
     with clock.stage("find"):
         faces = find_faces(photo, detector=settings.detector, thorough=thorough)
-    return _fit_boxes(photo, faces, pack, clock, least_score=REAL_FACE)
+    return _fit_boxes(photo, faces, pack, clock, least_score=pack.manifest.least_face_score)
 
 
 def _fit_boxes(
     photo: Photo, faces: Sequence[Face], pack: Pack, clock: Clock, *, least_score: float
 ) -> list[Fit]:
-    """Fit faces in rough boxes: crop, encode, and again in crops around the model's own landmarks.
+    """Fit faces in rough boxes: crop, encode, and again in crops around the model's own landmarks until these stay.
 
     A face found through its landmarks is not cut again: its box is better than a rough one from a detector.
     """
-    fits: list[Fit] = []
-    rough = list(faces)
-    boxes = [face.box_px for face in rough]
+    done: list[Fit] = []
+    moving = list(faces)
+    boxes = [face.box_px for face in moving]
     for turn in range(1 + RECROPS):
         with clock.stage("crop"):
             crops = [crop_face(photo, box, pack.deca.preprocessing) for box in boxes]
         with clock.stage("encode"):
-            answers = _fit_crops(rough, crops, pack)
-        last = turn == RECROPS
-        answers = [fit for fit in answers if _is_face(fit, least_score if last else EARLY * least_score)]
-        fits += [fit for fit in answers if last or fit.face.landmarks_px is not None]
-        again = merge_duplicates([fit for fit in answers if fit.face.landmarks_px is None])
-        rough, boxes = [fit.face for fit in again], [fit.box_px for fit in again]
-    return merge_duplicates([fit for fit in fits if _is_face(fit, least_score)])
+            fits = _fit_crops(moving, crops, boxes, pack)
+        fits = [fit for fit in fits if _is_face(fit, EARLY * least_score)]
+        settled = [fit for fit in fits if turn == RECROPS or _is_settled(fit, turn)]
+        done += settled
+        again = merge_duplicates([fit for fit in fits if fit not in settled])
+        moving, boxes = [fit.face for fit in again], [fit.box_px for fit in again]
+    return merge_duplicates([fit for fit in done if _is_face(fit, least_score)])
+
+
+def _is_settled(fit: Fit, turn: int) -> bool:
+    """Whether another crop would change little; one more follows on every rough box."""
+    return fit.face.landmarks_px is not None or (
+        turn > 0 and overlap(fit.looked_in_px, fit.box_px) >= SETTLED
+    )
 
 
 def _is_face(fit: Fit, least_score: float) -> bool:
@@ -128,17 +138,21 @@ def overlap(one: PixelBox, other: PixelBox) -> float:
     return shared / (areas - shared)
 
 
-def _fit_crops(faces: Sequence[Face], crops: Sequence[Crop], pack: Pack) -> list[Fit]:
+def _fit_crops(
+    faces: Sequence[Face], crops: Sequence[Crop], boxes: Sequence[PixelBox], pack: Pack
+) -> list[Fit]:
     """Encode crops and find the box around the landmarks of each; unusable answers are left out."""
     fits: list[Fit] = []
     for start in range(0, len(crops), BATCH):
         part = slice(start, start + BATCH)
-        fits += _fit_batch(faces[part], crops[part], pack)
+        fits += _fit_batch(faces[part], crops[part], boxes[part], pack)
     return fits
 
 
 @torch.inference_mode()
-def _fit_batch(faces: Sequence[Face], crops: Sequence[Crop], pack: Pack) -> list[Fit]:
+def _fit_batch(
+    faces: Sequence[Face], crops: Sequence[Crop], boxes: Sequence[PixelBox], pack: Pack
+) -> list[Fit]:
     deca = pack.deca
     device = deca.head.template_vertices.device
     encoding: Encoding = deca.encode(torch.from_numpy(np.stack([crop.image for crop in crops])).to(device))
@@ -153,7 +167,7 @@ def _fit_batch(faces: Sequence[Face], crops: Sequence[Crop], pack: Pack) -> list
     low, high = points.amin(dim=1).tolist(), points.amax(dim=1).tolist()
     scores = [None] * len(crops) if encoding.face_score is None else encoding.face_score.tolist()
     fits = [
-        Fit(face, crop, encoding.codes.select(index), scores[index], (*low[index], *high[index]))
-        for index, (face, crop) in enumerate(zip(faces, crops, strict=True))
+        Fit(face, crop, encoding.codes.select(index), scores[index], box, (*low[index], *high[index]))
+        for index, (face, crop, box) in enumerate(zip(faces, crops, boxes, strict=True))
     ]
-    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > 2]
+    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > SMALLEST]
