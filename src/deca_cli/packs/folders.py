@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib import resources
 from pathlib import Path
 
+from deca_cli.cache import cache_folder
 from deca_cli.errors import ModelError
 from deca_cli.packs.manifest import FILE_NAME
 
@@ -14,18 +13,9 @@ OPEN = "open"
 DECA = "deca"
 
 
-def cache_folder() -> Path:
-    """The user's folder for models: DECA_HOME if set, else ``deca-cli`` in the platform's cache folder."""
-    home = os.environ.get("DECA_HOME")
-    if home:
-        return Path(home).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return (Path(base) if base else Path.home() / "AppData" / "Local") / "deca-cli" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "deca-cli"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "deca-cli"
+def official_folder() -> Path:
+    """Where the converted official weights lie, if they do."""
+    return cache_folder() / "packs" / DECA
 
 
 def pack_folder(name_or_path: str | Path) -> Path:
@@ -38,10 +28,10 @@ def pack_folder(name_or_path: str | Path) -> Path:
         folder = Path(str(resources.files("deca_cli.packs").joinpath(OPEN)))
         cure = "the installation is incomplete, install deca-cli again"
     elif str(name_or_path) == DECA:
-        folder = cache_folder() / "packs" / DECA
+        folder = official_folder()
         cure = (
-            "the official weights are licensed and not bundled, and `deca fetch-models deca`, which will install "
-            "them, is not part of this version yet; use the bundled weights with `--model open`"
+            "the official weights are licensed and not bundled; fetch them with `deca fetch-models deca`, or use the "
+            "bundled weights with `--model open`"
         )
     else:
         folder = Path(name_or_path).expanduser()
