@@ -36,6 +36,10 @@ def synthetic(
     backbone: Annotated[str, typer.Option(help="resnet18, resnet34 or resnet50.")] = "resnet18",
     image_size: Annotated[int, typer.Option(help="Side of the crops in pixels, a multiple of 8.")] = 160,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1.5e-3,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Pack folder whose encoder the run starts from; fresh weights if left out."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of faces and weights.")] = 0,
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     preview: Annotated[
@@ -46,7 +50,8 @@ def synthetic(
     from dataclasses import replace
 
     from deca_cli.packs.folders import pack_folder
-    from deca_cli.train.synthetic import SyntheticSettings, train_synthetic
+    from deca_cli.train.settings import SyntheticSettings
+    from deca_cli.train.synthetic import train_synthetic
 
     head_file = head or pack_folder("open") / "head.npz"
     settings = SyntheticSettings(
@@ -56,6 +61,7 @@ def synthetic(
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
+        init=None if init is None else str(init),
     )
     settings = replace(settings, generator=replace(settings.generator, image_size=image_size))
     if preview is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RECROPS = 4  # times at most that a rough box is replaced by the box of the model's own landmarks
 SETTLED = 0.8  # overlap (intersection over union) of a box and the one that follows from it that ends this
 SAME_FACE = 0.4  # finds whose final boxes overlap by this share are one face
-EARLY = 0.04  # part of the pack's least face score that is enough before the crop is right
+EARLY = 0.02  # part of the pack's least face score that is enough before the crop is right
 BATCH = 16  # crops that go through the encoder together
 SMALLEST = 2.0  # pixels of a face's box; nothing can be cut from less
 GIVEN, WHOLE = "given box", "whole photo"

@@ -54,13 +54,13 @@ def bundled_pictures(size: int) -> Tensor:
         pixels = pixels[..., None].expand(-1, -1, 3) if pixels.dim() == 2 else pixels[..., :3]
         pixels = pixels.permute(2, 0, 1) / pixels.max().clamp_min(1)
         side = min(pixels.shape[1:])
-        for corner in (pixels[:, :side, :side], pixels[:, -side:, -side:]):
-            crops.append(F.interpolate(corner[None], size=(size, size), mode="bilinear", antialias=True)[0])
+        corners = torch.stack([pixels[:, :side, :side], pixels[:, -side:, -side:]])
+        crops.append(F.interpolate(corners, size=(size, size), mode="bilinear", antialias=True))
     if not crops:
         raise ModelError(
             "scikit-image bundles no pictures for backgrounds; install scikit-image 0.22 or later."
         )
-    return torch.stack(crops).pow(2.2)
+    return torch.cat(crops).pow(2.2)
 
 
 def _load_bundled(data: object, name: str) -> object | None:
@@ -158,24 +158,24 @@ class Backgrounds:
         return picture
 
     def sample(
-        self, draws: Draws, count: int, size: int, others: Tensor | None = None, others_share: float = 0.0
+        self, draws: Draws, count: int, size: int, others: Tensor | None = None, crowded: Tensor | None = None
     ) -> Tensor:
         """[count, 3, size, size] linear RGB.
 
         Args:
             others: [M, 3, s, s] linear pictures of other faces, shown as people in the background.
-            others_share: how many of the backgrounds use them.
+            crowded: [count] bool, which backgrounds use them.
         """
         bank = torch.cat([self.textures, self.pictures])
         weights = [1.0 / len(self.textures)] * len(self.textures) + [0.8 / len(self.pictures)] * len(
             self.pictures
         )
         chosen = bank[draws.choice(weights, count)]
-        if others is not None:
+        if others is not None and crowded is not None:
             crowd = F.interpolate(others, size=(self.size, self.size), mode="bilinear")[
                 draws.integers(len(others), count)
             ]
-            chosen = torch.where(draws.chance(others_share, count, 1, 1, 1), crowd, chosen)
+            chosen = torch.where(crowded[:, None, None, None], crowd, chosen)
         zoom = draws.log_uniform(count, low=0.25, high=1.2)
         angle = draws.normal(count, std=0.15)
         flip = torch.where(draws.chance(0.5, count), -1.0, 1.0)

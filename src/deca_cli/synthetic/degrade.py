@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.skin import to_display
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ JPEG_LUMINANCE = (  # ITU-T T.81, Annex K, table K.1
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
 
+TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # JFIF 1.02
+FROM_YCC = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+
 
 def expose(draws: Draws, linear: Tensor) -> Tensor:
     """Linear light to display values: automatic exposure that sometimes errs, white balance, contrast curve."""
     n = linear.shape[0]
     level = linear.clamp(0, 4).mean((1, 2, 3), keepdim=True).clamp_min(0.01)
-    gain = (0.22 / level) ** draws.uniform(n, 1, 1, 1, low=0.3, high=0.9) * torch.exp(
+    gain = (0.30 / level) ** draws.uniform(n, 1, 1, 1, low=0.3, high=0.9) * torch.exp(
         draws.normal(n, 1, 1, 1, std=0.35)
     )
     cast = torch.exp(draws.normal(n, 3, 1, 1, std=0.07))
@@ -45,7 +49,7 @@ def expose(draws: Draws, linear: Tensor) -> Tensor:
 def recolour(draws: Draws, picture: Tensor) -> Tensor:
     """Saturation from grey to vivid, and plain black and white."""
     n = picture.shape[0]
-    grey = (picture * picture.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    grey = (picture * constant((0.299, 0.587, 0.114), picture.device)[:, None, None]).sum(1, keepdim=True)
     amount = draws.uniform(n, 1, 1, 1, low=0.5, high=1.4) * ~draws.chance(0.12, n, 1, 1, 1)
     return (grey + (picture - grey) * amount).clamp(0, 1)
 
@@ -77,15 +81,18 @@ def lower_resolution(draws: Draws, picture: Tensor, share: float = 0.4) -> Tenso
     """Shrink and enlarge again: small faces and thumbnails. Pictures are handled in groups of one size each."""
     n, size = picture.shape[0], picture.shape[-1]
     factors = (0.75, 0.55, 0.4, 0.28)
-    group = draws.choice([1 - share] + [share / len(factors)] * len(factors), n)
+    order = torch.randperm(n, generator=draws.stream, device=picture.device)
+    members = order.split([n - 4 * (round(n * share) // 4)] + [round(n * share) // 4] * 4)
     result = picture.clone()
     for index, factor in enumerate(factors, start=1):
-        members = (group == index).nonzero()[:, 0]
+        if len(members[index]) == 0:
+            continue
+        side = round(size * factor)
         small = F.interpolate(
-            picture[members], size=(round(size * factor),) * 2, mode="bilinear", antialias=index % 2 == 0
+            picture[members[index]], size=(side, side), mode="bilinear", antialias=index % 2 == 0
         )
         large = F.interpolate(small, size=(size, size), mode="bicubic" if index % 2 else "bilinear")
-        result = result.index_copy(0, members, large)
+        result = result.index_copy(0, members[index], large)
     return result.clamp(0, 1)
 
 
@@ -112,13 +119,11 @@ def _cosine_basis(device: torch.device) -> Tensor:
 def compress(draws: Draws, picture: Tensor, share: float = 0.5) -> Tensor:
     """JPEG: 8x8 cosine transform, quantisation at a random quality, back. The side must be a multiple of 8."""
     n, channels, height, width = picture.shape
-    to_ycc = picture.new_tensor(
-        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
-    )
+    to_ycc, from_ycc = constant(TO_YCC, picture.device), constant(FROM_YCC, picture.device)
     basis = _cosine_basis(picture.device)
     quality = draws.uniform(n, low=12, high=95)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    luminance = picture.new_tensor(JPEG_LUMINANCE)
+    luminance = constant(JPEG_LUMINANCE, picture.device)
     chroma = torch.maximum(luminance, luminance.T) * 1.3
     step = (torch.stack([luminance, chroma, chroma]) * scale[:, None, None, None]).clamp_min(1) / 255
     ycc = torch.einsum("kc,nchw->nkhw", to_ycc, picture)
@@ -127,7 +132,7 @@ def compress(draws: Draws, picture: Tensor, share: float = 0.5) -> Tensor:
     step = step[:, :, None, None]
     restored = basis.T @ (torch.round(frequencies / step) * step) @ basis
     ycc = restored.permute(0, 1, 2, 4, 3, 5).reshape(n, channels, height, width)
-    result = torch.einsum("ck,nkhw->nchw", torch.linalg.inv(to_ycc), ycc).clamp(0, 1)
+    result = torch.einsum("ck,nkhw->nchw", from_ycc, ycc).clamp(0, 1)
     return torch.where(draws.chance(share, n, 1, 1, 1), result, picture)
 
 

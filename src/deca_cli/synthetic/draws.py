@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from deca_cli.synthetic.constants import constant
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,7 +44,7 @@ class Draws:
 
     def choice(self, weights: Sequence[float], size: int) -> Tensor:
         """``size`` indices drawn with the given relative weights, int64."""
-        table = torch.tensor(list(weights), dtype=torch.float32, device=self.device)
+        table = constant(tuple(weights), self.device)
         return torch.multinomial(table, size, replacement=True, generator=self.stream)
 
     def log_uniform(self, *shape: int, low: float, high: float) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.skin import HAIR_COLOURS, HAIR_WEIGHTS
 from deca_cli.synthetic.skin_fields import bump, smooth_step
 
@@ -68,10 +69,10 @@ def sample_hair(draws: Draws, count: int, natural_colour: Tensor, patterns: int)
     kind = draws.choice(KIND_WEIGHTS, count)
 
     def by_kind(*ranges: tuple[float, float]) -> Tensor:
-        low, high = torch.tensor(ranges, device=draws.device).T
+        low, high = constant(ranges, draws.device).T
         return draws.uniform(count) * (high - low)[kind] + low[kind]
 
-    dyed = torch.tensor(HAIR_COLOURS, device=draws.device)[draws.choice(HAIR_WEIGHTS, count)]
+    dyed = constant(HAIR_COLOURS, draws.device)[draws.choice(HAIR_WEIGHTS, count)]
     hair = torch.where(draws.chance(0.3, count)[:, None], dyed, natural_colour)
     hair = torch.where(draws.chance(0.04, count)[:, None], draws.uniform(count, 3, low=0.01, high=0.6), hair)
     cloth = draws.uniform(count, 3) ** 2 * 0.8 + 0.004

@@ -13,9 +13,9 @@ from torch import Tensor
 from deca_cli.heads.assets import AlbedoAssets, HeadAssets
 from deca_cli.heads.model import HeadModel
 from deca_cli.synthetic.draws import Draws
-from deca_cli.synthetic.generator import draw_eyes
 from deca_cli.synthetic.parts import HeadParts, find_parts, uv_values
 from deca_cli.synthetic.skin import SkinPainter, sample_skin, to_display
+from deca_cli.synthetic.studio import draw_eyes
 
 CHUNK = 50
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deca_cli.synthetic.constants import constant
+
 if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
 
@@ -30,8 +32,8 @@ class Lights:
 
 def _upper_front(draws: Draws, count: int) -> Tensor:
     """Directions mostly from above and in front, sometimes from anywhere."""
-    common = draws.normal(count, 3) * torch.tensor([0.9, 0.55, 0.6], device=draws.device)
-    common = common + torch.tensor([0.0, 0.45, 0.75], device=draws.device)
+    common = draws.normal(count, 3) * constant((0.9, 0.55, 0.6), draws.device)
+    common = common + constant((0.0, 0.45, 0.75), draws.device)
     return F.normalize(
         torch.where(draws.chance(0.2, count)[:, None], draws.directions(count), common), dim=-1
     )
@@ -40,7 +42,7 @@ def _upper_front(draws: Draws, count: int) -> Tensor:
 def _colour(draws: Draws, count: int, spread: float) -> Tensor:
     """Warm-to-cold light with a little green-magenta, mean 1."""
     warmth = draws.normal(count, 1, std=spread)
-    axis = torch.tensor([1.0, 0.05, -1.0], device=draws.device)
+    axis = constant((1.0, 0.05, -1.0), draws.device)
     return torch.exp(warmth * axis + draws.normal(count, 3, std=0.3 * spread))
 
 
@@ -86,7 +88,7 @@ def illuminate(
         + lights.key[n] * along_key * lit
         + lights.fill[n] * along_fill * occlusion
     )
-    half = F.normalize(lights.key_direction + torch.tensor([0.0, 0.0, 1.0], device=albedo.device), dim=-1)
+    half = F.normalize(lights.key_direction + constant((0.0, 0.0, 1.0), albedo.device), dim=-1)
     mirror = torch.einsum("nchw,nc->nhw", normals, half).clamp_min(1e-4)[:, None]
     highlight = (
         mirror ** lights.sharpness[:, None, None, None] * lit * gloss * lights.gloss[:, None, None, None]

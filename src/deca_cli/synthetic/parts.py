@@ -33,7 +33,7 @@ class HeadParts:
     fields: SkinFields
 
 
-def uv_positions(head: HeadModel, values: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def uv_values(head: HeadModel, values: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Vertex values [V, D] on the chart: [D, size, size] and which texels are covered [size, size]."""
     corners = head.uv_coordinates * 2 - 1
     flat = torch.stack([corners[:, 0], -corners[:, 1], torch.ones_like(corners[:, 0])], -1)[None]
@@ -66,6 +66,11 @@ def ambient_occlusion(vertices: Tensor, faces: Tensor, views: int = 96, size: in
     return ((visible * weight).sum(0) / weight.sum(0).clamp_min(1e-6))[:, None]
 
 
+def _open_mouth(occlusion: Tensor, in_mouth: Tensor) -> Tensor:
+    """The template's mouth is closed; what is in it is only seen when it is open, and then gets some light."""
+    return torch.where(in_mouth[:, None] > 0, occlusion.clamp_min(0.4), occlusion)
+
+
 def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadParts:
     """Look up the parts of a head with named regions.
 
@@ -94,10 +99,15 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
     masks = torch.zeros(len(template), 4, device=device)
     skin_names = ("skin", "scalp", "neck", "ears", "lips", "brows")
     for column, names in enumerate(
-        (skin_names, ("scalp",), ("mouth_cavity", "tongue", "gums"), ("teeth_upper", "teeth_lower"))
+        (
+            tuple(n for n in skin_names if n != "ears"),
+            ("scalp",),
+            ("mouth_cavity", "tongue", "gums"),
+            ("teeth_upper", "teeth_lower"),
+        )
     ):
         masks[region(*names), column] = 1
-    chart, covered = uv_positions(head, torch.cat([template, masks], 1), texture_size)
+    chart, covered = uv_values(head, torch.cat([template, masks], 1), texture_size)
     positions = torch.where(
         covered[..., None], chart[:3].permute(1, 2, 0), torch.full_like(chart[:3].permute(1, 2, 0), -1.0)
     )
@@ -112,6 +122,6 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
         eye_centres=centres,
         eye_directions=directions,
         neck_base=(template[low].amin(0) + template[low].amax(0)) / 2,
-        ambient_occlusion=ambient_occlusion(template, head.faces),
+        ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
         fields=measure_skin(positions, landmarks, chart[3], chart[4], chart[5], chart[6]),
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from deca_cli.synthetic.constants import constant
+
 if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
     from deca_cli.synthetic.expressions import ExpressionSampler
@@ -34,9 +36,9 @@ class CropRange:
     factor: float = 1.45
     log_scale_std: float = 0.09
     shift_std: float = 0.045
-    rough_share: float = 0.3  # first crops come from a detector's box and lie less well
-    rough_log_scale_std: float = 0.20
-    rough_shift_std: float = 0.11
+    rough_share: float = 0.2  # first crops come from a detector's box and lie less well
+    rough_log_scale_std: float = 0.16
+    rough_shift_std: float = 0.09
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Framing:
 
     def apply(self, points: Tensor) -> Tensor:
         """[N, P, 3] camera-aligned metres to NDC (x right, y down, smaller z nearer)."""
-        flipped = points * torch.tensor([1.0, -1.0, -1.0], device=points.device)
+        flipped = points * constant((1.0, -1.0, -1.0), points.device)
         placed = flipped * self.scale[:, None, None]
         return torch.cat([placed[..., :2] + self.shift[:, None], placed[..., 2:]], dim=-1)
 
@@ -139,5 +141,5 @@ def sample_framing(draws: Draws, landmarks: Tensor, crop: CropRange) -> Framing:
     jittered = side * torch.exp(draws.normal(count).clamp(-2.5, 2.5) * scale_std)
     scale = 2 / (crop.factor * jittered)
     move = draws.normal(count, 2).clamp(-2.5, 2.5) * (2 * shift_std)[:, None]
-    flipped_centre = centre * torch.tensor([1.0, -1.0], device=centre.device)
+    flipped_centre = centre * constant((1.0, -1.0), centre.device)
     return Framing(scale=scale, shift=move - flipped_centre * scale[:, None])

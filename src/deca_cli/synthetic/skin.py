@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.skin_fields import SkinFields, bump, smooth_step
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class SkinStyle:
 
 
 def _pick_colour(draws: Draws, table: tuple, weights: tuple, count: int, spread: float = 0.25) -> Tensor:
-    colours = torch.tensor(table, device=draws.device)[draws.choice(weights, count)]
+    colours = constant(table, draws.device)[draws.choice(weights, count)]
     return colours * torch.exp(draws.normal(count, 3, std=spread * 0.4) + draws.normal(count, 1, std=spread))
 
 
@@ -116,13 +117,11 @@ def sample_skin(draws: Draws, count: int, variety: float = 1.0) -> SkinStyle:
         ],
         1,
     )
-    natural = torch.tensor([0.42, 0.14, 0.12], device=draws.device) * torch.exp(
-        draws.normal(count, 3, std=0.2)
-    )
+    natural = constant((0.42, 0.14, 0.12), draws.device) * torch.exp(draws.normal(count, 3, std=0.2))
     bearded = draws.chance(0.3, count)
     full = bearded & draws.chance(0.5, count)
     return SkinStyle(
-        melanin=0.05 + 1.25 * draws.uniform(count) ** 1.3,
+        melanin=0.03 + 1.27 * draws.uniform(count) ** 1.8,
         haemoglobin=draws.uniform(count, low=0.05, high=1.3),
         tint=torch.exp(
             draws.normal(count, 3, std=0.07 * variety) + draws.normal(count, 1, std=0.12 * variety)
@@ -136,7 +135,7 @@ def sample_skin(draws: Draws, count: int, variety: float = 1.0) -> SkinStyle:
         lip_strength=draws.uniform(count, low=0.15, high=0.75) + odd_lips[:, 0] * 0.25,
         brow_colour=hair * torch.exp(draws.normal(count, 1, std=0.3)),
         brow_density=draws.uniform(count, low=0.25, high=1.0),
-        brow_width=draws.uniform(count, low=0.05, high=0.13),
+        brow_width=draws.uniform(count, low=0.03, high=0.09),
         brow_raise=draws.normal(count, std=0.02),
         brow_length=draws.uniform(count, low=-0.02, high=0.12),
         lash=draws.uniform(count, low=0.1, high=1.0),
@@ -152,17 +151,15 @@ def sample_skin(draws: Draws, count: int, variety: float = 1.0) -> SkinStyle:
         iris_colour=_pick_colour(draws, IRIS_COLOURS, (4, 4, 2, 1, 1.5, 1), count),
         iris_radius=draws.uniform(count, low=0.36, high=0.45),
         pupil_radius=draws.uniform(count, low=0.10, high=0.22),
-        teeth=draws.uniform(count, 1, low=0.3, high=0.8)
-        * torch.tensor([1.0, 0.93, 0.8], device=draws.device),
-        sclera=draws.uniform(count, 1, low=0.45, high=0.85) * torch.exp(draws.normal(count, 3, std=0.05)),
+        teeth=draws.uniform(count, 1, low=0.3, high=0.8) * constant((1.0, 0.93, 0.8), draws.device),
+        sclera=draws.uniform(count, 1, low=0.28, high=0.62) * torch.exp(draws.normal(count, 3, std=0.05)),
     )
 
 
 def skin_tone(melanin: Tensor, haemoglobin: Tensor) -> Tensor:
     """Linear RGB reflectance [..., 3] of skin with the given pigments [...]."""
     base, melanin_axis, blood_axis = (
-        torch.tensor(v, device=melanin.device)
-        for v in (BLOODLESS_SKIN, MELANIN_ABSORPTION, HAEMOGLOBIN_ABSORPTION)
+        constant(v, melanin.device) for v in (BLOODLESS_SKIN, MELANIN_ABSORPTION, HAEMOGLOBIN_ABSORPTION)
     )
     return base * torch.exp(-melanin[..., None] * melanin_axis - haemoglobin[..., None] * blood_axis)
 
@@ -210,7 +207,7 @@ class SkinPainter:
     def __init__(self, measured: SkinFields, draws: Draws, variants: int = 24) -> None:
         self.measured = measured
         size = measured.depth.shape[-1]
-        self.size = size
+        self.size, self.variants = size, variants
         self.mottle = draws.cloud_noise(variants, 1, size, (6, 14, 30, 60), 0.8)[:, 0]
         grain = draws.smooth_noise(variants, 1, size, size // 3)[:, 0]
         self.dots = smooth_step(grain, 1.7, 2.3)
@@ -226,10 +223,13 @@ class SkinPainter:
         grid = grid.expand(variants, -1, -1, -1)
         return F.grid_sample(noise, grid, padding_mode="reflection", align_corners=False)[:, 0]
 
-    def paint(self, style: SkinStyle, draws: Draws) -> Tensor:
-        """Linear RGB albedo [N, 3, U, U] of all that is not an eyeball; teeth and mouth included."""
-        count = style.melanin.shape[0]
-        pick = draws.integers(self.mottle.shape[0], count)
+    def paint(self, style: SkinStyle, pick: Tensor) -> Tensor:
+        """Linear RGB albedo [N, 3, U, U] of all that is not an eyeball; teeth and mouth included.
+
+        Args:
+            style: N appearances.
+            pick: [N] int64, which of the ``variants`` noise patterns each face has.
+        """
         mottle, dots = self.mottle[pick], self.dots[pick.roll(1)]
         albedo = self._pigment(style, mottle, dots)
         albedo = self._lips(albedo, style)
@@ -289,8 +289,8 @@ class SkinPainter:
             area,
             style.stubble[n] * 0.6 * torch.maximum(torch.maximum(m.moustache, m.chin_beard), m.jaw_beard),
         )
-        beard = (area * (0.75 + 0.35 * fuzz) * (1 - smooth_step(m.lips, -0.03, 0.01))).clamp(0, 1)
-        scalp = (m.scalp * style.scalp_hair[n] * (0.85 + 0.2 * fuzz)).clamp(0, 1)
+        beard = (area * (0.8 + 0.2 * fuzz) * (1 - smooth_step(m.lips, -0.03, 0.01))).clamp(0, 1)
+        scalp = (m.scalp * style.scalp_hair[n] * (0.92 + 0.1 * fuzz)).clamp(0, 1)
         for cover, colour in (
             (scalp, style.scalp_colour),
             (beard, style.beard_colour),
@@ -300,6 +300,6 @@ class SkinPainter:
         return albedo
 
     def _mouth(self, albedo: Tensor, style: SkinStyle) -> Tensor:
-        inside = albedo.new_tensor([0.20, 0.045, 0.04])[:, None, None]
+        inside = constant((0.20, 0.045, 0.04), albedo.device)[:, None, None]
         albedo = torch.lerp(albedo, inside.expand_as(albedo), self.measured.mouth_inside)
         return torch.lerp(albedo, style.teeth[:, :, None, None].expand_as(albedo), self.measured.teeth)

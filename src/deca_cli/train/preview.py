@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from deca_cli.train.synthetic import SyntheticSettings
+    from deca_cli.train.settings import SyntheticSettings
 
 COLUMNS, ROWS = 10, 6
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deca_cli.synthetic.constants import constant
+
 EYELID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper and lower lid
 LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # upper and lower inner lip
 
@@ -24,9 +26,8 @@ def opening_difference(predicted: Tensor, truth: Tensor) -> Tensor:
     Args:
         predicted, truth: [N, 68, 2] landmarks.
     """
-    upper, lower = (
-        torch.tensor(side, device=predicted.device) for side in zip(*EYELID_PAIRS, *LIP_PAIRS, strict=True)
-    )
+    pairs = constant((*EYELID_PAIRS, *LIP_PAIRS), predicted.device).long()
+    upper, lower = pairs.T
     return (
         ((predicted[:, upper] - predicted[:, lower]) - (truth[:, upper] - truth[:, lower])).abs().mean((1, 2))
     )

@@ -1,0 +1,15 @@
+"""Small constant tables on a device, sent there once: every new transfer would make the GPU wait."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=256)
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """float32 tensor of a (nested) tuple. Shared between callers: do not write into it."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
