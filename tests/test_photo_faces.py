@@ -173,18 +173,31 @@ def test_a_plain_picture_leaves_only_the_guess_that_all_of_it_is_a_face():
     assert find_faces(photo_of(np.full((100, 300, 3), 90)), detector="lbp") == []
 
 
-def test_hits_of_one_place_become_one_candidate_and_a_strong_small_one_inside_a_large_one_survives():
+def test_hits_of_one_place_become_one_candidate_and_stronger_ones_come_first():
     together = [[100, 100, 50, 2.0], [102, 99, 52, 2.4], [99, 101, 48, 1.8]]
-    inside_large = [[105, 100, 200, 2.1]]
     apart = [[400, 300, 60, 1.7]]
     faint = [[700, 700, 60, 1.0]]
-    groups = group_hits(np.array(together + inside_large + apart + faint, dtype=float), 1000)
-    assert len(groups) == 3
-    assert groups[0][:3] == pytest.approx((105, 100, 200)) or groups[0][:2] == pytest.approx(
-        (100.6, 99.8), abs=1
-    )
-    assert [group[3] for group in groups] == sorted((group[3] for group in groups), reverse=True)
-    assert group_hits(np.empty((0, 4)), 1000) == []
+    groups = group_hits(np.array(apart + together + faint, dtype=float), 1000)
+    weights = np.exp(3.0 * np.array([0.4, 0.8, 0.2]))
+    centre = np.average(np.array(together)[:, :2], axis=0, weights=weights)
+    assert groups[0, :2] == pytest.approx(centre)
+    assert groups[0, 3] == pytest.approx(weights.sum() * 52 / 1000)
+    assert groups[1] == pytest.approx([400, 300, 60, np.exp(0.3) * 0.06])
+    assert len(groups) == 2
+    assert group_hits(np.empty((0, 4)), 1000).shape == (0, 4)
+
+
+def test_a_weak_hit_inside_a_strong_one_is_dropped_and_a_strong_one_is_kept():
+    large = [100.0, 100.0, 200.0, 2.0]
+    weak, strong = [105.0, 100.0, 60.0, 1.7], [105.0, 100.0, 60.0, 2.6]
+    assert len(group_hits(np.array([large, weak]), 1000)) == 1
+    assert len(group_hits(np.array([large, strong]), 1000)) == 2
+
+
+def test_candidates_of_one_photo_do_not_lie_on_each_other():
+    faces = find_faces(photo_of(portrait()), detector="lbp", thorough=True)
+    for index, face in enumerate(faces[:-1]):  # the last one is the guess that the photo is a face
+        assert all(overlap(other, np.array(face.box_px)) <= 0.36 for other in faces[:index])
 
 
 def test_faces_are_found_in_nearly_all_real_photos(photos_dir):

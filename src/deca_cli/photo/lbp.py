@@ -87,11 +87,11 @@ def find_with_cascade(photo: Photo, *, thorough: bool = False) -> list[Face]:
     return faces
 
 
-def _faces(photo: Photo, groups: list[tuple[float, float, float, float]]) -> list[Face]:
+def _faces(photo: Photo, groups: np.ndarray) -> list[Face]:
     """The candidates worth a look by the network."""
     faces = [
         Face(_landmark_box(x, y, side), support / (EVEN_SUPPORT + support), None, "lbp")
-        for x, y, side, support in groups
+        for x, y, side, support in groups.tolist()
     ]
     return [face for face in faces if face.score >= FAINT and _visible_share(photo, face.box_px) >= VISIBLE]
 
@@ -119,7 +119,7 @@ def _landmark_box(x: float, y: float, side: float) -> PixelBox:
     return (x - half_width, y - half_height, x + half_width, y + half_height)
 
 
-def group_hits(hits: np.ndarray, reach: float) -> list[tuple[float, float, float, float]]:
+def group_hits(hits: np.ndarray, reach: float) -> np.ndarray:
     """Merge overlapping hits into candidates.
 
     Args:
@@ -128,36 +128,36 @@ def group_hits(hits: np.ndarray, reach: float) -> list[tuple[float, float, float
             there are more of them, so support is weighted by side / reach.
 
     Returns:
-        centre x, y, side and support of the candidates, most support first.
+        [M, 4]: centre x, y, side and support of the candidates, most support first.
     """
     hits = hits[hits[:, 3] >= FAINTEST]
     hits = hits[np.argsort(-hits[:, 3], kind="stable")[:MOST_HITS]]
     weights = np.exp(STEEPNESS * (hits[:, 3] - EVEN))
     sides = hits[:, 2]
-    shared = _intersections(hits)
-    areas = sides**2
-    union = areas[:, None] + areas - shared
-    overlap = shared / union
+    shared, overlap = _overlaps(hits, hits)
     support = ((overlap > SAME) @ weights) * sides / reach
     left = np.ones(len(hits), dtype=bool)
-    groups: list[tuple[float, float, float, float]] = []
+    groups = np.empty((0, 4))
     while left.any():
         best = int(np.argmax(np.where(left, support, -1.0)))
         members = overlap[best] > SAME
-        x, y = np.average(hits[members, :2], axis=0, weights=weights[members])
+        centre = np.average(hits[members, :2], axis=0, weights=weights[members])
         side = math.exp(np.average(np.log(sides[members]), weights=weights[members]))
-        groups.append((float(x), float(y), side, float(support[best])))
-        inside = (shared[best] / areas > WITHIN) & (support < WEAKER * support[best])
+        group = np.array([[*centre, side, support[best]]])
+        # Averaging may move a group onto an earlier one that shares members with it.
+        if not (_overlaps(group, groups)[1] > RIVAL).any():
+            groups = np.concatenate([groups, group])
+        inside = (shared[best] / sides**2 > WITHIN) & (support < WEAKER * support[best])
         left &= ~((overlap[best] > RIVAL) | inside)
         left[best] = False
     return groups
 
 
-def _intersections(hits: np.ndarray) -> np.ndarray:
-    """Common area of every pair of square windows, [N, N]."""
-    half = hits[:, 2] / 2
-    common = np.ones((len(hits), len(hits)))
+def _overlaps(some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Common area, and intersection over union, of every pair of square windows; both [N, M]."""
+    shared = np.ones((len(some), len(others)))
     for axis in (0, 1):
-        low, high = hits[:, axis] - half, hits[:, axis] + half
-        common *= np.clip(np.minimum(high[:, None], high) - np.maximum(low[:, None], low), 0, None)
-    return common
+        low = np.maximum(some[:, None, axis] - some[:, None, 2] / 2, others[:, axis] - others[:, 2] / 2)
+        high = np.minimum(some[:, None, axis] + some[:, None, 2] / 2, others[:, axis] + others[:, 2] / 2)
+        shared *= np.clip(high - low, 0, None)
+    return shared, shared / (some[:, None, 2] ** 2 + others[:, 2] ** 2 - shared)
