@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from deca_cli.evaluate.dogleg import Evaluation, minimise
+from deca_cli.evaluate.geometry import spatial_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,11 +117,11 @@ def refine(surface: Surface, points: NDArray[np.float64], *, free_scale: bool) -
     Unknowns: scale (only when free), rotation vector about the frame's origin, translation, in this order.
     """
     parameters = np.array([1.0, 0, 0, 0, 0, 0, 0]) if free_scale else np.zeros(6)
-    problem = _SurfaceDistance(surface, points)
-    result = minimise(problem.evaluate, parameters)
-    return Refinement(
-        _motion(result.parameters), result.evaluation.residuals, result.evaluation.objective, result.steps
-    )
+    order = spatial_order(points)
+    result = minimise(_SurfaceDistance(surface, points[order]).evaluate, parameters)
+    distances = np.empty(len(points))
+    distances[order] = result.evaluation.residuals
+    return Refinement(_motion(result.parameters), distances, result.evaluation.objective, result.steps)
 
 
 def _motion(parameters: NDArray[np.float64]) -> Similarity:

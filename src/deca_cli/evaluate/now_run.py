@@ -83,7 +83,7 @@ def run_now(
     jobs = [_job(data, p, protocol, keep, force=force) for p in found if p.is_complete]
     jobs.sort(key=lambda job: job.prediction.image.subject)  # neighbours share a scan
     done = {}
-    for result in _results(jobs, min(workers or os.cpu_count() or 1, len(jobs))):
+    for result in _results(jobs, min(workers or usable_cores(), len(jobs))):
         done[result.image] = result
         progress(result)
     return [done.get(p.image) or ImageResult(p.image, "missing", lacks=p.lacks) for p in found]
@@ -134,6 +134,11 @@ def _evaluate(job: Job) -> ImageResult:
     return ImageResult(
         job.prediction.image, "measured", measured.distances.astype(np.float32), measured.total, problems
     )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -15,6 +14,7 @@ import numpy as np
 from deca_cli import __version__
 from deca_cli.errors import InputError
 from deca_cli.evaluate.meshes import read_mesh
+from deca_cli.evaluate.now_run import usable_cores
 from deca_cli.evaluate.realy import REGIONS, Topology, measure_realy, read_realy_scan
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def evaluate_realy(
             f"no .obj files in {predictions}: expected ID.obj or ID_VIEW.obj, named like the images."
         )
     jobs = [RealyJob(path, data, _subject(path), topology) for path in files]
-    count = min(workers or os.cpu_count() or 1, len(jobs))
+    count = min(workers or usable_cores(), len(jobs))
     results = []
     if count == 1:
         for job in jobs:
