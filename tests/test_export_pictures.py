@@ -215,7 +215,7 @@ def test_no_texel_is_black_even_at_the_back_of_the_head(grey):
 
 def test_a_half_outside_the_photo_is_filled_from_the_mirrored_side(grey):
     photo = grey.copy()
-    photo[75:105] = (200, 60, 60)  # a band across the head
+    photo[75:105, :36] = (200, 60, 60)  # a band across the head
     capture = capture_of(photo, centre=(0.0, 90.0))
     texture = texture_of(capture)
     for x in (15, 25):
@@ -230,6 +230,20 @@ def test_the_mirrored_side_takes_over_the_brightness_of_the_seen_side():
     bright, dark = np.full((64, 64, 3), 160, np.uint8), np.full((64, 64, 3), (80, 120, 40), np.uint8)
     matched = _matched(bright, weights, dark, weights)
     np.testing.assert_allclose(matched[0, 0], (80, 120, 80), atol=1)  # at most halved
+
+
+def test_background_that_the_mesh_covers_by_mistake_does_not_get_into_the_texture():
+    photo = np.full((180, 200, 3), (30, 60, 200), np.uint8)  # a blue wall
+    cv2.ellipse(photo, (100, 94), (36, 50), 0, 0, 360, (200, 150, 120), -1)  # a head smaller than the mesh
+    texture = texture_of(capture_of(photo)).astype(int)
+    assert (texture[..., 0] > texture[..., 2]).all()
+
+
+def test_hair_over_the_outline_stays_in_the_texture():
+    photo = np.full((180, 200, 3), (30, 160, 60), np.uint8)  # a meadow
+    cv2.ellipse(photo, (100, 90), (47, 67), 0, 0, 360, (90, 40, 20), -1)  # brown hair, wider than the mesh
+    texture = texture_of(capture_of(photo)).astype(int)
+    np.testing.assert_allclose(texture.reshape(-1, 3).mean(axis=0), (90, 40, 20), atol=6)
 
 
 def test_what_is_behind_another_part_of_the_head_does_not_get_its_colour(grey):

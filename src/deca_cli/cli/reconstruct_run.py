@@ -83,9 +83,9 @@ def _prepare(job: Job, console: Console) -> Pack:
     if not pack.has_detail:
         console.print("This model has no detail networks: detail pictures and meshes are left out.")
     if not kernels_are_compiled():
-        with console.status("Compiling the renderer, once on this machine ..."):
+        with console.status("Compiling the renderer and the face finder, once on this machine ..."):
             compile_kernels()
-        console.print("Compiled the renderer, once on this machine.")
+        console.print("Compiled the renderer and the face finder, once on this machine.")
     return pack
 
 

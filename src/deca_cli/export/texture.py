@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from deca_cli.export.view import Region, View, look, positions_on
+from deca_cli.export.front import Front, front_of, head_extent, smoothstep
+from deca_cli.export.view import Region, View, positions_on
 
 if TYPE_CHECKING:
     from deca_cli.export.capture import Capture, Topology
@@ -24,8 +25,6 @@ GRID = 1024  # side of the grid of places, and of the smallest texture
 LARGEST = 2048  # side of the texture of a head that is larger than `GRID` in the photo
 FACING_NONE, FACING_FULL = 0.2, 0.5  # normal's z from which a texel starts to count, and counts fully
 HIDDEN_BEHIND_M = 0.004  # a texel this far behind the visible surface is hidden
-OUTLINE_M = 0.003  # so near the outline the background may show; twice as far in counts fully
-SEARCH_SIZE = 768  # longer side of the head in the depth buffer that decides what is hidden
 GAIN = (0.5, 2.0)  # how far the mirrored side may be darkened and brightened to match the seen one
 SKIN = (180.0, 140.0, 120.0)  # if nothing of the head is in the photo
 
@@ -40,8 +39,8 @@ class Texels:
 
 def texture_of(capture: Capture) -> np.ndarray:
     """uint8 [U, U, 3] RGB, no texel left black: a step beyond the chart is filled too, so that seams do not show."""
-    chart, front = chart_of(capture.topology), _front_of(capture)
-    size = LARGEST if _extent(capture) > GRID else GRID
+    chart, front = chart_of(capture.topology), front_of(capture)
+    size = LARGEST if head_extent(capture) > GRID else GRID
     photo = _for_texture(capture, size)
     texels = _texels(capture, chart, front, capture.vertices_px, capture.normals)
     seen, weight = _read(photo, texels, size)
@@ -68,46 +67,6 @@ def chart_of(topology: Topology) -> View:
     return View(Region(0, 0, GRID, GRID), fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
 
 
-def _extent(capture: Capture) -> float:
-    """Longer side of the head in photo pixels."""
-    return float(np.ptp(capture.vertices_px[:, :2], axis=0).max())
-
-
-@dataclass(frozen=True, eq=False)
-class Front:
-    """The part of the head that is nearest to the viewer, on a picture of its own size."""
-
-    region: Region
-    scale: np.ndarray  # [2] pixels of that picture per photo pixel
-    pixel_m: float  # metres of head per pixel of that picture
-    depth_px: np.ndarray  # float32 [h, w], z in photo pixels, infinite where there is no head
-    inward_m: np.ndarray  # float32 [h, w], distance to the outline
-
-    def pixels(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns of positions [n, 2] on the photo, from its top left edge."""
-        columns, rows = (places * self.scale - (self.region.left, self.region.top)).T.astype(np.int32)
-        return np.clip(rows, 0, self.region.height - 1), np.clip(columns, 0, self.region.width - 1)
-
-
-def _front_of(capture: Capture) -> Front | None:
-    """Rasterise the head about `SEARCH_SIZE` pixels tall; None if it lies outside the photo."""
-    photo = np.array([capture.photo.width, capture.photo.height])
-    width, height = (
-        np.maximum(np.rint(photo * SEARCH_SIZE / max(_extent(capture), 1.0)), 1).astype(int).tolist()
-    )
-    view = look(capture, (width, height))
-    if not view.covered.any():
-        return None
-    depth = view.interpolate(capture.vertices_px[:, 2:], capture.topology.faces)[..., 0]
-    depth[~view.covered] = np.inf
-    # A pixel next to a nearer part is doubtful: it takes that part's depth.
-    depth = cv2.erode(depth, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    scale = (np.array([width, height]) / photo).astype(np.float32)
-    pixel_m = 1 / (capture.pixels_per_metre * float(scale.mean()))
-    inward = cv2.distanceTransform(view.covered.astype(np.uint8), cv2.DIST_L2, 3) * pixel_m
-    return Front(view.region, scale, pixel_m, depth, inward)
-
-
 def _texels(
     capture: Capture, chart: View, front: Front | None, vertices_px: np.ndarray, normals: np.ndarray
 ) -> Texels:
@@ -122,7 +81,7 @@ def _texels(
     values = np.concatenate([positions_on(capture, vertices_px, size), vertices_px[:, 2:], normals], axis=1)
     found = chart.at(pixels, values, faces)
     facing = found[:, 5] / np.sqrt(np.maximum(np.einsum("nd,nd->n", found[:, 3:], found[:, 3:]), 1e-12))
-    weight = _smoothstep((facing - FACING_NONE) / (FACING_FULL - FACING_NONE))
+    weight = smoothstep((facing - FACING_NONE) / (FACING_FULL - FACING_NONE))
     weight *= (found[:, 0] > 0) & (found[:, 0] < size[0]) & (found[:, 1] > 0) & (found[:, 1] < size[1])
     weight *= _in_front(capture, front, found[:, :3], facing)
     places.reshape(-1, 2)[pixels], weights.reshape(-1)[pixels] = found[:, :2], weight
@@ -130,18 +89,18 @@ def _texels(
 
 
 def _in_front(capture: Capture, front: Front, places: np.ndarray, facing: np.ndarray) -> np.ndarray:
-    """Float [n] in 0..1: whether nothing of the head lies before the texel and the background is not near."""
+    """Float [n] in 0..1: whether nothing of the head lies before the texel, and the photo shows the head there."""
     at = front.pixels(places[:, :2])
     # Steep surface seems hidden by itself: it is allowed the depth that it gains over two pixels.
     steepness = np.sqrt(np.maximum(1 - facing**2, 0)) / np.maximum(facing, 0.1)
     behind_m = (places[:, 2] - front.depth_px[at]) / capture.pixels_per_metre - 2 * front.pixel_m * steepness
-    return (1 - _smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * _smoothstep(front.inward_m[at] / OUTLINE_M - 1)
+    return (1 - smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * front.trust[at]
 
 
 def _for_texture(capture: Capture, size: int) -> tuple[np.ndarray, float]:
     """The photo, halved until a texel is not much smaller than a pixel, and its scale; else fine patterns would flicker."""
     pixels, scale = capture.photo.pixels, 1.0
-    while _extent(capture) * scale > 2 * size:
+    while head_extent(capture) * scale > 2 * size:
         pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         scale = pixels.shape[0] / capture.photo.height
     return pixels, scale
@@ -203,9 +162,3 @@ def _push_pull(colours: np.ndarray, weights: np.ndarray) -> np.ndarray:
     guess = cv2.resize(below, (side, side), interpolation=cv2.INTER_LINEAR)
     known = weights[..., None]
     return np.asarray(colours * known + guess * (1 - known), np.float32)
-
-
-def _smoothstep(x: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, smooth between."""
-    x = np.clip(x, 0, 1)
-    return np.asarray(x * x * (3 - 2 * x), np.float32)

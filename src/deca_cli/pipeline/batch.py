@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from deca_cli.errors import InputError
+from deca_cli.errors import DecaError, InputError
 from deca_cli.export import save
 from deca_cli.export.names import PARAMS_JSON, result_names
 from deca_cli.export.summary import DONE, FAILED, NO_FACE, RESUMED, FaceResult, Outcome
@@ -48,7 +48,9 @@ def reconstruct(
             faces = _reconstruct_one(path, output / name, decoder, settings, clock)
         except InputError as error:
             yield Outcome(path, FAILED, str(error), seconds=clock.seconds)
-        except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        except DecaError:
+            raise
+        except Exception as error:
             if debug:
                 raise
             reason = f"unexpected {type(error).__name__}: {error}; run it alone with --debug and report this."

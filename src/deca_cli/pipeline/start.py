@@ -8,6 +8,7 @@ import cv2
 import torch
 
 from deca_cli.errors import DeviceError
+from deca_cli.photo import cascade
 from deca_cli.render import cpu
 
 
@@ -35,13 +36,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def kernels_are_compiled() -> bool:
-    """Whether the rasteriser starts at once: in memory or in the disk cache."""
-    return cpu.is_compiled()
+    """Whether the rasteriser and the face finder start at once: in memory or in the disk cache."""
+    return cpu.is_compiled() and cascade.is_compiled()
 
 
 def compile_kernels() -> None:
-    """Compile the rasteriser and keep it on disk; takes some seconds on the first run."""
+    """Compile both and keep them on disk; takes some seconds on the first run."""
     cpu.compile_kernel()
+    cascade.compile_kernel()
 
 
 def _cores() -> int:
