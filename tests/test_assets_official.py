@@ -13,14 +13,9 @@ import pytest
 import torch
 from scipy import sparse
 
+from deca_cli.assets.albedo_file import read_albedo
 from deca_cli.assets.convert import convert_official
-from deca_cli.assets.official import (
-    read_albedo,
-    read_deca_checkpoint,
-    read_flame_head,
-    read_mask,
-    read_template,
-)
+from deca_cli.assets.official import read_deca_checkpoint, read_flame_head, read_mask, read_template
 from deca_cli.assets.pickles import plain_loads, read_npy, read_pickle
 from deca_cli.errors import ModelError
 from parity_weights import official_weights  # noqa: F401 - fixture
@@ -285,6 +280,8 @@ def test_every_second_texel_of_the_albedo_is_taken_and_turned_to_rgb(tmp_path: P
     albedo = read_albedo(tmp_path / "a.npz", n_components=2)
     np.testing.assert_allclose(albedo.mean[:, 1, 2], [0.3, 0.2, 0.1])
     assert albedo.basis[:, 1, 2].tolist() == [[0, 3], [0, 2], [0, 1]]
+    np.savez(tmp_path / "f.npz", MU=np.asfortranarray(mean), PC=np.asfortranarray(basis))
+    np.testing.assert_array_equal(read_albedo(tmp_path / "f.npz", n_components=2).basis, albedo.basis)
     np.savez(tmp_path / "b.npz", mean=mean * 255, tex_dir=basis * 255)
     np.testing.assert_allclose(read_albedo(tmp_path / "b.npz", 2).mean, albedo.mean, atol=1e-7)
     with pytest.raises(ModelError, match="`MU` or `PC`"):

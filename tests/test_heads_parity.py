@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deca_cli.assets.official import read_albedo
+from deca_cli.assets.albedo_file import read_albedo
 from deca_cli.heads.albedo import Albedo
 from deca_cli.heads.camera import project
 from deca_cli.heads.landmarks import contour_row

@@ -40,7 +40,7 @@ class Asset:
         licence: name in `LICENCES`.
         source: `FLAME_SITE`, `DRIVE`, `PLAIN` or `BY_HAND`.
         addresses: where it is fetched from, tried in this order; for `BY_HAND` the page that says how to get it.
-        size: bytes, as far as known; `exact` says whether it is so to the byte.
+        size: bytes, None if unknown; `exact` says whether it is so to the byte.
         sha256: of the file, or its first digits, where published.
         git_blob: the file's object name in git, where that is what is known.
         archive: name of the zip that is fetched, when the file is inside one.
@@ -55,7 +55,7 @@ class Asset:
     licence: str
     source: str
     addresses: tuple[str, ...]
-    size: int
+    size: int | None
     exact: bool = False
     sha256: str | None = None
     git_blob: str | None = None
@@ -186,7 +186,7 @@ DENSE_TEMPLATE = Asset(
     licence="deca",
     source=PLAIN,
     addresses=(_DECA_DATA + "texture_data_256.npy",),
-    size=7_000_000,
+    size=None,
     git_blob="a1a440ab80445ecf84dd255fd259962d13c1d564",
     optional=True,
 )
@@ -199,7 +199,7 @@ ALBEDO = Asset(
     licence="bfm-albedo",
     source=BY_HAND,
     addresses=("https://github.com/TimoBolkart/BFM_to_FLAME",),
-    size=1_300_000_000,
+    size=None,
     optional=True,
 )
 FLAME_TEXTURE = Asset(
@@ -211,7 +211,7 @@ FLAME_TEXTURE = Asset(
     licence="flame-texture",
     source=FLAME_SITE,
     addresses=(_FLAME_FORM + "TextureSpace.zip",),
-    size=1_200_000_000,
+    size=None,
     archive="TextureSpace.zip",
     optional=True,
 )

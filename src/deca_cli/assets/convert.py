@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deca_cli.assets.official import read_albedo, read_deca_checkpoint, read_flame_head
+from deca_cli.assets.albedo_file import read_albedo
+from deca_cli.assets.official import read_deca_checkpoint, read_flame_head
 from deca_cli.errors import ModelError
 from deca_cli.heads.assets import save_head
 from deca_cli.networks.codes import CodeSizes

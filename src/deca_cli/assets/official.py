@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deca_cli.assets.checkpoints import load_checkpoint
 from deca_cli.assets.pickles import read_npy, read_pickle
 from deca_cli.errors import ModelError
-from deca_cli.heads.assets import AlbedoAssets, HeadAssets
+from deca_cli.heads.assets import HeadAssets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 JOINTS = ("root", "neck", "jaw", "eye_left", "eye_right")
 FLAME_SHAPES = 300  # identity components in front of the expressions
 UV_SIZE = 256
-ALBEDO_SIZE = 512
-ALBEDO_COMPONENTS = 50
 NETWORKS = ("E_flame", "E_detail", "D_detail")
 
 
@@ -50,7 +47,7 @@ def read_flame_head(
     Raises:
         ModelError: A file is missing or damaged, an array is missing or misshapen; the message names it.
     """
-    model = _Fields(read_pickle(generic_model), generic_model)
+    model = NamedArrays(read_pickle(generic_model), generic_model)
     template = model.array("v_template", (None, 3))
     vertices = len(template)
     directions = model.array("shapedirs", (vertices, 3, None))
@@ -86,7 +83,7 @@ def read_flame_head(
 
 
 def _landmarks(path: Path) -> dict[str, Any]:
-    embedding = _Fields(read_npy(path), path)
+    embedding = NamedArrays(read_npy(path), path)
     return {
         "inner_landmark_faces": _index(embedding.array("static_lmk_faces_idx", (51,))),
         "inner_landmark_barycentrics": _float(embedding.array("static_lmk_bary_coords", (51, 3))),
@@ -139,58 +136,15 @@ def read_mask(path: Path) -> np.ndarray:
     return _float(_as_array(first, (UV_SIZE, UV_SIZE), path) / np.float32(255))
 
 
-def read_albedo(path: Path, n_components: int = ALBEDO_COMPONENTS) -> AlbedoAssets:
-    """The albedo model `FLAME_albedo_from_BFM.npz`, or `FLAME_texture.npz` (spec section 1.4).
-
-    Every second texel is taken (the release resizes 512 to 256 by nearest neighbour), blue-green-red becomes
-    red-green-blue, and the values of `FLAME_texture.npz` are divided by 255.
-
-    Raises:
-        ModelError: The file is missing, damaged, or holds neither model.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            keys, scale = (("MU", "PC"), 1.0) if "MU" in archive else (("mean", "tex_dir"), 255.0)
-            mean, basis = (archive[key] for key in keys)
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
-        raise ModelError(
-            f"{path} is not an albedo model ({type(error).__name__}: {error}): it must be FLAME_albedo_from_BFM.npz "
-            "or FLAME_texture.npz."
-        ) from error
-    texels = ALBEDO_SIZE * ALBEDO_SIZE * 3
-    if mean.size != texels or basis.size % texels or basis.size // texels < n_components:
-        raise ModelError(
-            f"{path}: `{keys[0]}` or `{keys[1]}` has the wrong size for a {ALBEDO_SIZE} x {ALBEDO_SIZE} map."
-        )
-    mean = mean.reshape(ALBEDO_SIZE, ALBEDO_SIZE, 3)[::2, ::2, ::-1]
-    basis = basis.reshape(ALBEDO_SIZE, ALBEDO_SIZE, 3, -1)[::2, ::2, ::-1, :n_components]
-    return AlbedoAssets(
-        mean=_float(mean.transpose(2, 0, 1) / scale), basis=_float(basis.transpose(2, 0, 1, 3) / scale)
-    )
-
-
 def read_deca_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     """The state dicts `E_flame`, `E_detail` and `D_detail` of `deca_model.tar` (a torch checkpoint, not an archive).
-
-    Tensors of a checkpoint in torch's zip form stay on the disk until they are used.
 
     Raises:
         ModelError: The file is missing, damaged, asks for anything but tensors, or lacks a network.
     """
     import torch
 
-    if not path.is_file():
-        raise ModelError(f"There is no file {path}: check the path or fetch the official files.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about odd pickles, which are refused anyway
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged checkpoint can fail in any way, none of which may reach the user
-        first_line = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"{path} is not a readable torch checkpoint ({type(error).__name__}: {first_line[:200]}): "
-            "get `deca_model.tar` again and do not unpack it."
-        ) from error
+    content = load_checkpoint(path, "deca_model.tar")
     networks = {name: content.get(name) if isinstance(content, dict) else None for name in NETWORKS}
     for name, state in networks.items():
         if not isinstance(state, dict) or not all(
@@ -200,7 +154,7 @@ def read_deca_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     return networks  # type: ignore[return-value]
 
 
-class _Fields:
+class NamedArrays:
     """Named arrays of a pickled dict; says which one is missing or misshapen, and in which file."""
 
     def __init__(self, content: object, path: Path) -> None:
