@@ -27,6 +27,7 @@ def seal_lips(mean: np.ndarray, landmarks: np.ndarray, source: SourceHead, parts
     """The mean head [V,3] with its lips pressed together by less than a millimetre."""
     line = lip_line(landmarks)
     motion = np.linalg.norm(source.actions[source.action_names.index("jawOpen")], axis=1)
+    motion = 0.5 * (motion + motion[source.mirror])
     lower, upper = PARTING
     side = np.clip(2.0 * (motion - lower) / (upper - lower) - 1.0, -1.0, 1.0)
     along = np.minimum(np.abs(mean[:, 0]) / line[-1, 0], 1.15)

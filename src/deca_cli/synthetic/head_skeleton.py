@@ -147,7 +147,7 @@ def build_skeleton(source: SourceHead, mean: np.ndarray, parts: Parts, seed: int
     root = np.minimum(_root_weights(mean), 1.0 - jaw)
     root[SKIN.stop :] = 0.0
     skin[:, 0], skin[:, 2] = root, jaw
-    skin[:, 1] = 1.0 - root - jaw
+    skin[:, 1] = np.maximum(1.0 - root - jaw, 0.0)
     skin[EYEBALL_LEFT] = np.eye(5)[3]
     skin[EYEBALL_RIGHT] = np.eye(5)[4]
     return Skeleton(_regressor(source, parts, seed), skin)
