@@ -5,13 +5,15 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from deca_cli.cli.evaluate import evaluate
-from deca_cli.errors import InputError
+from deca_cli.errors import DecaError, InputError
+from deca_cli.evaluate import now_run
 from deca_cli.evaluate.meshes import read_mesh
 from deca_cli.evaluate.now import Protocol
 from deca_cli.evaluate.now_data import open_now
@@ -264,6 +266,23 @@ def test_missing_scan_is_named(made_up, tmp_path):
     shutil.rmtree(data / "scans" / "SELFTEST_00001")
     with pytest.raises(InputError, match=r"no scan \(\*.obj\)"):
         run_now(open_now(data), made_up / "predictions", Protocol(), workers=1)
+
+
+def test_missing_matplotlib_is_said_before_the_measuring(made_up, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = call("now", made_up / "predictions", "--data", made_up / "data", "-o", tmp_path / "out", "-j", 1)
+    assert done.exit_code == 1
+    assert "pip install 'deca-cli[evaluate]' (or add --no-plots)" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_die_are_explained(made_up, monkeypatch):
+    def die(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(now_run.ProcessPoolExecutor, "map", die)
+    with pytest.raises(DecaError, match="fewer \\(-j 1\\); what was measured is kept"):
+        run_now(open_now(made_up / "data"), made_up / "predictions", Protocol(), workers=2)
 
 
 def test_self_test_holds():

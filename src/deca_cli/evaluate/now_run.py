@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from deca_cli.errors import InputError
+from deca_cli.errors import DecaError, InputError
 from deca_cli.evaluate.alignment import Similarity
 from deca_cli.evaluate.checks import Problem, check_prediction
 from deca_cli.evaluate.landmark_rows import read_picked_points, read_seven
@@ -100,8 +101,14 @@ def _results(jobs: list[Job], workers: int) -> Iterator[ImageResult]:
         yield from map(evaluate_image, jobs)
         return
     evaluate_image(jobs[0])  # compile once here, so that the workers find the kernels in numba's cache
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(evaluate_image, jobs)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(evaluate_image, jobs)
+    except BrokenProcessPool:
+        raise DecaError(
+            "the worker processes ended early: too little memory, or a script that starts them outside of "
+            "`if __name__ == '__main__':`. Run again with fewer (-j 1); what was measured is kept."
+        ) from None
 
 
 def evaluate_image(job: Job) -> ImageResult:
