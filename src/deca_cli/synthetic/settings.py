@@ -24,5 +24,6 @@ class GeneratorSettings:
     shadow_size: int = 128
     no_face_share: float = 0.08
     crowd_share: float = 0.15
+    background_textures: int = 192  # kept at a time
     degrade: bool = True
     fused: bool = False  # compile the pixel arithmetic (minutes of training on a GPU pay for it)

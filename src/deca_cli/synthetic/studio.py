@@ -66,7 +66,7 @@ class Studio:
     def __init__(self, head: HeadModel, parts: HeadParts, settings: GeneratorSettings, draws: Draws) -> None:
         self.head, self.parts, self.settings, self.draws = head, parts, settings, draws
         device = draws.device
-        self.backgrounds = Backgrounds(draws)
+        self.backgrounds = Backgrounds(draws, count=settings.background_textures)
         eye_height = float(parts.eye_centres[:, 1].mean())
         self.hair = hair.HairShell(head.template_vertices[parts.skin_vertices], eye_height, draws)
         self.bust = accessories.Bust(parts.neck_base)

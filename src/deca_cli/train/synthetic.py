@@ -131,7 +131,8 @@ class _Run:
         check = FaceGenerator(
             head, parts, replace(generator, no_face_share=0.0, fused=False), VALIDATION_SEED
         )
-        self.validation = [check.batch(64) for _ in range(max(1, settings.validation_faces // 64))]
+        per_batch = min(64, settings.validation_faces)
+        self.validation = [check.batch(per_batch) for _ in range(settings.validation_faces // per_batch)]
         self.generator = FaceGenerator(head, parts, generator, settings.seed * 1000 + process.rank)
 
     def _start_from(self, folder: Path) -> dict[str, Any]:
