@@ -1,0 +1,68 @@
+"""Colour every pixel of heads in plain torch: runs on a GPU, and says what `shade` has to give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deca_cli.animate.looks import ALBEDO, DETAIL, GREY, NORMALS, SHAPE, TEXTURED
+from deca_cli.animate.shade import LEAST_SHADE, RELIEF
+from deca_cli.render.interpolate import interpolate
+from deca_cli.render.passes import SHAPE_FACING
+from deca_cli.render.uv import texture_grid
+
+if TYPE_CHECKING:
+    from deca_cli.animate.looks import Light
+    from deca_cli.render.fragments import Fragments
+
+
+def brightness(normals: Tensor, light: Light) -> Tensor:
+    """[B, 3, H, W] normals -> [B, 1, H, W]."""
+    lights = torch.from_numpy(light.lights).to(normals)
+    cosine = torch.einsum("ld,bdhw->blhw", lights[:, :3], normals).clamp(0, 1)
+    return light.ambient + torch.einsum("l,blhw->bhw", lights[:, 3], cosine)[:, None]
+
+
+def shade_plain(
+    fragments: Fragments,
+    faces: Tensor,  # [F, 3]
+    uv_coordinates: Tensor,  # [T, 2]
+    uv_faces: Tensor,  # [F, 3]
+    normals: Tensor,  # [B, V, 3]
+    detail: Tensor | None,  # [B, 3, u, u]
+    texture: Tensor | None,  # float [3, U, U] in 0..1
+    light: Light,
+    kind: str,
+) -> tuple[Tensor, Tensor]:
+    """Colours [B, 3, H, W] in 0..1, not clamped, and the mask [B, 1, H, W] of where the head is seen, 0 or 1."""
+    coarse = interpolate(fragments, faces, normals)
+    mask = (fragments.covered & (-coarse[:, 2] < SHAPE_FACING))[:, None].to(coarse.dtype)
+    fine = coarse
+    grid = None
+    if (detail is not None and kind in {DETAIL, TEXTURED, NORMALS}) or kind in {TEXTURED, ALBEDO}:
+        grid = texture_grid(fragments, uv_coordinates, uv_faces)
+    if detail is not None and kind in {DETAIL, TEXTURED, NORMALS}:
+        fine = F.grid_sample(detail, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if kind in {SHAPE, DETAIL}:
+        return (GREY * brightness(fine, light)).expand(-1, 3, -1, -1) * mask, mask
+    if kind == NORMALS:
+        length = fine.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        return (fine / length + 1) / 2 * mask, mask
+    if texture is None:
+        raise ValueError(f"a texture is needed to draw {kind}")
+    colour = F.grid_sample(
+        texture[None].expand(len(coarse), -1, -1, -1),
+        grid,
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    if kind == TEXTURED and light.on_texture:
+        colour = colour * brightness(fine, light)
+    elif kind == TEXTURED and detail is not None:
+        relief = brightness(fine, light) / brightness(coarse, light).clamp(min=LEAST_SHADE)
+        colour = colour * relief.clamp(*RELIEF)
+    return colour * mask, mask
