@@ -135,7 +135,7 @@ def _closing_table(job: Job, pack: Pack, outcomes: list[Outcome], seconds: float
     table.add_column(overflow="fold")
     table.add_row("Photos", f"{len(outcomes)}" + (f" ({resumed} finished before)" if resumed else ""))
     table.add_row("Faces", str(sum(len(outcome.faces) for outcome in outcomes)))
-    table.add_row("Skipped", str(skipped))
+    table.add_row("Skipped", f"{skipped}" + (" (the reasons stand above)" if skipped else ""))
     table.add_row("Model", pack.manifest.name)
     table.add_row("Seconds", f"{seconds:.1f}")
     first = next((face.folder for outcome in outcomes for face in outcome.faces), None)
