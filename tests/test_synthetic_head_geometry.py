@@ -1,5 +1,7 @@
 """What must hold for the bundled open head: symmetry, sizes of random heads, actions, skeleton."""
 
+import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,11 @@ import torch
 import deca_cli
 from deca_cli.heads.assets import HeadAssets, load_head
 from deca_cli.heads.model import HeadModel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 HEAD = Path(deca_cli.__file__).parent / "packs" / "open" / "head.npz"
 ARKIT_IN_DOCUMENTED_ORDER = (
@@ -49,6 +56,13 @@ def landmarks(head: HeadAssets, vertices: np.ndarray) -> np.ndarray:
 
 def test_the_file_stays_under_its_size_limit():
     assert HEAD.stat().st_size < 8e6
+
+
+def test_the_provenance_beside_the_file_names_this_very_file():
+    with HEAD.with_suffix(".provenance.toml").open("rb") as stream:
+        provenance = tomllib.load(stream)
+    assert provenance["sha256"] == hashlib.sha256(HEAD.read_bytes()).hexdigest()
+    assert "CC0" in provenance["licences"]["mesh_targets_rig"]
 
 
 def test_the_expression_code_is_an_arkit_vector_in_the_documented_order(head):
@@ -121,7 +135,7 @@ def test_jaw_open_lowers_the_chin_the_lower_lip_and_the_lower_teeth_only(head):
     assert drop[57] > 25.0  # lower lip
     assert drop[66] > 25.0
     assert abs(drop[51]) < 2.5  # upper lip
-    assert abs(drop[30]) < 0.5  # nose
+    assert abs(drop[30]) < 1.5  # nose
     assert (action(head, "jawOpen")[head.region("teeth_lower"), 1] < -0.005).all()
     assert np.abs(action(head, "jawOpen")[head.region("teeth_upper")]).max() < 1e-3
 
@@ -142,7 +156,7 @@ def test_left_and_right_actions_mirror_each_other(head):
         if name.endswith("Left"):
             other = action(head, name.removesuffix("Left") + "Right")
             off = np.abs(mirrored(action(head, name), head) - other).max()
-            assert off < 0.004, name
+            assert off < 0.002, name
 
 
 def test_left_is_the_subjects_left(head):

