@@ -12,7 +12,7 @@ from deca_cli.heads.assets import AlbedoAssets
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import IO
 
 ALBEDO_SIZE = 512
 ALBEDO_COMPONENTS = 50
@@ -71,7 +71,7 @@ def _every_second_texel(archive: zipfile.ZipFile, key: str, components: int) -> 
         return np.stack(rows)
 
 
-def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)
@@ -80,7 +80,7 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     raise ValueError(f"arrays of version {version} are not known")
 
 
-def _read_exactly(stream: BinaryIO, count: int) -> bytes:
+def _read_exactly(stream: IO[bytes], count: int) -> bytes:
     content = stream.read(count)
     if len(content) != count:
         raise EOFError("an array ends too early")

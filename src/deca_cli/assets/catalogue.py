@@ -117,6 +117,7 @@ LICENCES: Mapping[str, Licence] = MappingProxyType(
 _DECA_DATA = "https://raw.githubusercontent.com/yfeng95/DECA/a11554ae2a2b0f3998cf1fa94dd4db03babb34a2/data/"
 _FLAME_FORM = "https://download.is.tue.mpg.de/download.php?domain=flame&resume=1&sfile="
 _DRIVE_FILE = "https://drive.usercontent.google.com/download?export=download&id="
+_YUNET_FILE = "opencv/opencv_zoo/{}/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
 FLAME_2020_SHA256 = "efcd14cc4a69f3a3d9af8ded80146b5b6b50df3bd74cf69108213b144eba725b"  # generic_model.pkl
 FLAME_2020_README_SHA256 = "6f9ca787c95ec56f3a090498514c3335c75eb9b7d88bb36eed6b585dfe220f99"
 
@@ -224,9 +225,8 @@ YUNET = Asset(
     licence="yunet",
     source=PLAIN,
     addresses=(
-        "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
-        "face_detection_yunet_2023mar.onnx",
-        "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+        f"https://media.githubusercontent.com/media/{_YUNET_FILE.format('main')}",
+        f"https://github.com/{_YUNET_FILE.format('raw/main')}",
     ),
     size=232_589,
     exact=True,

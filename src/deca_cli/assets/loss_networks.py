@@ -32,7 +32,9 @@ def read_identity_network(path: Path) -> dict[str, Tensor]:
     """
     content = read_pickle(path)
     if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):
-        raise ModelError(f"{path} does not hold named arrays: it is not `resnet50_ft_weight.pkl` of VGGFace2.")
+        raise ModelError(
+            f"{path} does not hold named arrays: it is not `resnet50_ft_weight.pkl` of VGGFace2."
+        )
     state = {str(name): torch.from_numpy(np.array(value)) for name, value in content.items()}
     with torch.device("meta"):
         expected: dict[str, Tensor] = dict(ResNet("resnet50").state_dict())
@@ -49,7 +51,9 @@ def read_vgg19_features(path: Path) -> dict[str, Tensor]:
         ModelError: The file is missing or damaged, or its tensors are not exactly those of the network.
     """
     content = load_checkpoint(path, "vgg19-dcbb9e9d.pth")
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
         raise ModelError(f"{path} does not hold named tensors: it is not VGG-19 of torchvision.")
     state = {name: value for name, value in content.items() if not str(name).startswith("classifier.")}
     check_state(_vgg19_shapes(), state, str(path))

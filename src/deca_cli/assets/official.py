@@ -164,6 +164,7 @@ class NamedArrays:
         self._path = path
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """The array of that name; None in the shape is any number."""
         if name not in self._content:
             raise ModelError(
                 f"{self._path} lacks the array `{name}`: it is not the official file of that name."
