@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 RECROPS = 4  # times at most that a rough box is replaced by the box of the model's own landmarks
 SETTLED = 0.8  # overlap (intersection over union) of a box and the one that follows from it that ends this
 SAME_FACE = 0.4  # finds whose final boxes overlap by this share are one face
-EARLY = 0.02  # part of the pack's least face score that is enough before the crop is right
+EARLY = 0.2  # part of the pack's least face score that is enough before the crop is right ...
+FAINT = 0.02  # ... and in a photo in which no face is sure yet
 BATCH = 16  # crops that go through the encoder together
 SMALLEST = 2.0  # pixels of a face's box; nothing can be cut from less
 GIVEN, WHOLE = "given box", "whole photo"
@@ -99,7 +100,8 @@ def _fit_boxes(
             crops = [crop_face(photo, box, pack.deca.preprocessing) for box in boxes]
         with clock.stage("encode"):
             fits = _fit_crops(moving, crops, boxes, pack)
-        fits = [fit for fit in fits if _is_face(fit, EARLY * least_score)]
+        part = EARLY if any(_is_face(fit, least_score) for fit in [*done, *fits]) else FAINT
+        fits = [fit for fit in fits if _is_face(fit, part * least_score)]
         settled = [fit for fit in fits if turn == RECROPS or _is_settled(fit, turn)]
         done += settled
         again = merge_duplicates([fit for fit in fits if fit not in settled])
