@@ -149,12 +149,9 @@ def _check_status(response: requests.Response, title: str) -> None:
     raise PageInsteadOfFileError(page, status)
 
 
+OPENED = "; behind a proxy that opens connections set REQUESTS_CA_BUNDLE to the proxy's certificate"
 REASONS = (
-    (
-        requests.exceptions.SSLError,
-        "its certificate cannot be verified; behind a proxy that opens connections set REQUESTS_CA_BUNDLE to the "
-        "proxy's certificate",
-    ),
+    (requests.exceptions.SSLError, f"its certificate cannot be verified{OPENED}"),
     (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses; check --proxy and HTTPS_PROXY"),
     (requests.exceptions.Timeout, "it does not answer in time"),
     (requests.exceptions.InvalidURL, "the address is not valid; check --proxy"),

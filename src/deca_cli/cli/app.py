@@ -13,6 +13,8 @@ from deca_cli import __version__
 # These modules import nothing but typer and the standard library at their top.
 COMMANDS = {
     "reconstruct": "deca_cli.cli.reconstruct:reconstruct",
+    "fetch-models": "deca_cli.cli.fetch_models:fetch_models",
+    "doctor": "deca_cli.cli.doctor:doctor",
     "train": "deca_cli.cli.train:app",
     "evaluate": "deca_cli.cli.evaluate:evaluate",
 }
