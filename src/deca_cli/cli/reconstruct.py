@@ -50,8 +50,12 @@ def reconstruct(
         "deca-out"
     ),
     model: Annotated[
-        str, typer.Option(help="Model pack: open, deca, or the path of a pack's folder.")
-    ] = "open",
+        str | None,
+        typer.Option(
+            help="Model pack: open, deca, or the path of a pack's folder; deca if installed, else open.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
     faces: Annotated[
         int,

@@ -14,6 +14,7 @@ from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
 from deca_cli.errors import InputError
 from deca_cli.export.atomic import check_writable
 from deca_cli.export.summary import RESUMED, SUMMARY, write_summary
+from deca_cli.packs.folders import DECA, best_installed
 from deca_cli.photo.inputs import list_inputs
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Job:
     photos: tuple[str, ...]
     recursive: bool
     output: Path
-    model: str
+    model: str | None  # None: the best that is installed
     device: str
     threads: int | None
     settings: Settings
@@ -78,8 +79,8 @@ def _prepare(job: Job, console: Console) -> Pack:
     device = choose_device(job.device)
     from deca_cli.packs.store import load_pack
 
-    pack = load_pack(job.model, device)
-    console.print(f"Model [bold]{pack.manifest.name}[/] on {device}.", highlight=False)
+    pack = load_pack(job.model or best_installed(), device)
+    console.print(f"Model [bold]{pack.manifest.name}[/] on {device}{_why(job, pack)}.", highlight=False)
     if not pack.has_detail:
         console.print("This model has no detail networks: detail pictures and meshes are left out.")
     if not kernels_are_compiled():
@@ -87,6 +88,15 @@ def _prepare(job: Job, console: Console) -> Pack:
             compile_kernels()
         console.print("Compiled the renderer and the face finder, once on this machine.")
     return pack
+
+
+def _why(job: Job, pack: Pack) -> str:
+    """How the model was chosen, if nobody chose it."""
+    if job.model is not None:
+        return ""
+    if pack.manifest.name == DECA:
+        return ", as it is installed (--model open takes the bundled one)"
+    return "; the official one is not installed (deca fetch-models)"
 
 
 def _with_progress(job: Job, pack: Pack, photos: list[Path], console: Console) -> Iterator[Outcome]:

@@ -50,3 +50,8 @@ def is_installed(name: str) -> bool:
     except ModelError:
         return False
     return True
+
+
+def best_installed() -> str:
+    """`deca` if it is installed, else `open`."""
+    return DECA if is_installed(DECA) else OPEN

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from deca_cli.cache import files_folder
 from deca_cli.photo.crop import DETECTOR_BOX_DROP, LANDMARK_BOX_GROWTH, PixelBox
 from deca_cli.photo.face import Face
 from deca_cli.photo.read import Photo
@@ -64,7 +65,7 @@ def missing_weights() -> str | None:
     wanted = " or ".join(" and ".join(name for _, name in weights.files) for weights in KNOWN)
     return (
         f"The weights of face-alignment's detectors are not on this machine: {download_folder()} holds no {wanted}. "
-        "Put one of them there (face-alignment fetches them when it is first used by itself), or use --detector lbp."
+        "Run `deca fetch-models detector`, or use --detector lbp."
     )
 
 
@@ -74,10 +75,10 @@ def find_with_face_alignment(photo: Photo) -> list[Face]:
     Raises:
         FileNotFoundError: no weights are here; ask `missing_weights` first.
     """
-    weights = _usable()
-    if weights is None:
+    usable = _usable()
+    if usable is None:
         raise FileNotFoundError(missing_weights())
-    detector = _load(weights, download_folder())
+    detector = _load(*usable)
     scale = min(1.0, LONG_SIDE / max(photo.width, photo.height))
     size = (round(photo.width * scale), round(photo.height * scale))
     pixels = photo.pixels if scale == 1 else cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
@@ -96,9 +97,11 @@ def find_with_face_alignment(photo: Photo) -> list[Face]:
     return sorted(faces, key=lambda face: -face.score)
 
 
-def _usable() -> Weights | None:
-    folder = download_folder()
-    return next((weights for weights in KNOWN if _is_complete(weights, folder)), None)
+def _usable() -> tuple[Weights, Path] | None:
+    """The best detector with all its files in one of the folders, ours first."""
+    folders = (files_folder(), download_folder())
+    pairs = ((weights, folder) for weights in KNOWN for folder in folders)
+    return next((pair for pair in pairs if _is_complete(*pair)), None)
 
 
 def _is_complete(weights: Weights, folder: Path) -> bool:
