@@ -18,7 +18,7 @@ EYE_ON_THE_LEFT, EYE_ON_THE_RIGHT, MOUTH = (203, 100), (247, 102), (224, 145)
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("portrait")
-    words = ["reconstruct", PORTRAIT, "--obj", "--depth", "-o", folder, "--device", "cpu"]
+    words = ["reconstruct", PORTRAIT, "--obj", "--depth", "--model", "open", "-o", folder, "--device", "cpu"]
     subprocess.run([sys.executable, "-m", "deca_cli", *map(str, words)], check=True, capture_output=True)
     return folder
 
