@@ -16,6 +16,8 @@ COMMANDS = {
     "fetch-models": "deca_cli.cli.fetch_models:fetch_models",
     "doctor": "deca_cli.cli.doctor:doctor",
     "train": "deca_cli.cli.train:app",
+    "transfer": "deca_cli.cli.transfer:transfer",
+    "animate": "deca_cli.cli.animate:animate",
     "evaluate": "deca_cli.cli.evaluate:evaluate",
 }
 

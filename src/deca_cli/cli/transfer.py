@@ -1,0 +1,101 @@
+"""`deca transfer`: another face's expression on this person's head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deca_cli.cli.errors import in_a_sentence
+from deca_cli.cli.reconstruct import Device, parse_box
+
+
+@in_a_sentence
+def transfer(
+    source: Annotated[str, typer.Argument(help="Who: a photo, a result folder or its params.npz.")],
+    drivers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Whose expression: photos, folders, videos, params.npz, ARKit CSV files (Live Link Face).",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    expression: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expression", "-e", metavar="smile=0.8,jawOpen=0.3", help="A named expression; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("deca-transfer"),
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Add the driver's change from its own neutral to the source's expression.")
+    ] = False,
+    neutral: Annotated[
+        str, typer.Option(help="The driver's neutral for --relative: calmest, first, or a frame's number.")
+    ] = "calmest",
+    intensity: Annotated[float, typer.Option(min=0.0, max=3.0, help="How strong the expression is.")] = 1.0,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="jaw|mouth|eyes", help="What stays the source's; may be repeated.", show_default=False),
+    ] = None,
+    pose: Annotated[
+        str, typer.Option(metavar="source|driver|frontal|YAW,PITCH,ROLL", help="Which way the head looks (degrees).")
+    ] = "source",
+    composite: Annotated[
+        bool, typer.Option("--composite", help="Also draw the result into the source's photo.")
+    ] = False,
+    clip: Annotated[
+        bool, typer.Option("--clip", help="Photos, in order, are the frames of one clip.")
+    ] = False,
+    video: Annotated[
+        str, typer.Option("--format", metavar="mp4|gif|png", help="Of clips; mp4 if ffmpeg is here, else gif.", show_default=False)
+    ] = "",
+    fps: Annotated[
+        float | None, typer.Option(min=1, max=240, help="Frames per second of clips; the driver's own.", show_default=False)
+    ] = None,
+    max_gap: Annotated[
+        float, typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds.")
+    ] = 0.5,
+    size: Annotated[int, typer.Option(min=64, max=2160, help="Side of a panel in pixels.")] = 512,
+    model: Annotated[
+        str | None, typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False)
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
+    detector: Annotated[str, typer.Option(help="Face finder: lbp, face-alignment, auto.")] = "auto",
+    bbox: Annotated[
+        tuple | None,
+        typer.Option(parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."),
+    ] = None,
+    no_crop: Annotated[bool, typer.Option("--no-crop", help="Photos are aligned crops already.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
+) -> None:
+    """Put the expression of drivers on the head of a source.
+
+    The jaw and the expression come from the driver; identity, wrinkle code, camera, light and texture stay the
+    source's, and its wrinkles follow the new expression where the model has detail networks.
+    """
+    from deca_cli.animate.combine import TransferRule, check_keep, parse_pose
+    from deca_cli.animate.named import parse_expression
+    from deca_cli.cli.transfer_run import Job, run_job
+    from deca_cli.errors import UsageError
+    from deca_cli.pipeline.settings import Settings
+
+    named = {text: parse_expression(text) for text in expression or []}
+    if not drivers and not named:
+        raise UsageError("Nothing drives the face. Name a driver (photo, video, CSV ...) or an --expression.")
+    if video not in {"", "mp4", "gif", "png"}:
+        raise UsageError(f"--format {video}: say mp4, gif or png.")
+    rule = TransferRule(relative, neutral, intensity, check_keep(keep or ()), parse_pose(pose))
+    settings = Settings(max_faces=1, box_px=bbox, detector=detector, whole_photo=no_crop)
+    job = Job(
+        source=source, drivers=tuple(drivers or ()), named=named, output=output, rule=rule, composite=composite,
+        as_clip=clip, video=video, fps=fps, max_gap_s=max_gap, side=size, model=model, device=device.value,
+        settings=settings, threads=threads,
+    )  # fmt: skip
+    run_job(job)
