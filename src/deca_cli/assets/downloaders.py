@@ -57,7 +57,6 @@ class Plain:
         try:
             self.fetch(address)
         except PageInsteadOfFileError as answer:
-            self.part.unlink(missing_ok=True)
             host = urlsplit(address).hostname
             raise ModelError(
                 f"{host} sent no file for {self.title}: {why_page(answer.page)} "
@@ -115,7 +114,6 @@ class FlameSite(Plain):
         try:
             receive(lambda start: self._ask(address, start), self.part, self.title, self.network)
         except PageInsteadOfFileError as answer:
-            self.part.unlink(missing_ok=True)
             raise ModelError(_why_refused(answer, urlsplit(address).hostname)) from None
 
     def _ask(self, address: str, start: int) -> requests.Response:

@@ -120,7 +120,11 @@ class Fetcher:
         try:
             with tempfile.TemporaryDirectory(dir=download.parent, prefix=".look-") as temporary:
                 for finding in look_into(download, Path(temporary), any_flame=self.any_flame):
-                    if finding.asset is asset and finding.problem is None:
+                    if (
+                        finding.asset is not None
+                        and finding.asset.name == asset.name
+                        and finding.problem is None
+                    ):
                         check_sums(asset, finding.path)
                         return put(asset, finding.path, move=True)
                     if finding.problem is not None:

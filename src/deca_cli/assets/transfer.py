@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-BLOCK_BYTES = 2**18
+BLOCK_BYTES = 2**16  # so much at most is lost when a transfer breaks off
 LARGEST_PAGE_BYTES = 2**18
 PARTIAL, WHOLE, NO_SUCH_RANGE, NOT_FOUND, GONE = 206, 200, 416, 404, 410
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
