@@ -1,10 +1,11 @@
-"""The moved head drawn into the source's own photo."""
+"""The moved face drawn into the source's own photo."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from deca_cli.animate.looks import TEXTURED, studio
+from deca_cli.animate.mouth import face_opacity
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.results import composite_frame
 from deca_cli.errors import UsageError
@@ -30,4 +31,7 @@ def composite_clip(
     if not source.has_photo:
         raise UsageError(f"--composite needs the source's photo, and {source.photo.path} does not lead to it any more.")
     panels = (Panel(kind, composite_frame(source, most)),)
-    return render_clip(Scene(source.decoder, panels, light or studio(), source.texture, source.albedo), codes)
+    # Skull, ears and neck are the photo's own: hair and clothes are not part of the head.
+    opacity = face_opacity(source.pack.assets)
+    scene = Scene(source.decoder, panels, light or studio(), source.texture, source.albedo, opacity)
+    return render_clip(scene, codes)

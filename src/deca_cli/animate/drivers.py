@@ -18,7 +18,7 @@ from deca_cli.packs.folders import is_installed
 from deca_cli.photo.inputs import list_inputs
 from deca_cli.photo.read import Photo, read_photo
 from deca_cli.pipeline.clock import Clock
-from deca_cli.pipeline.fit import REAL_FACE, fit_faces
+from deca_cli.pipeline.fit import fit_faces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -182,7 +182,7 @@ def _follow(photo: Photo, last: Fit | None, pack: Pack, settings: Settings, *, s
     clock = Clock()
     if last is not None and last.face_score is not None:
         near = fit_faces(photo, pack, replace(settings, max_faces=1, box_px=last.box_px), clock)
-        if near and near[0].face_score is not None and near[0].face_score >= REAL_FACE:
+        if near and (near[0].face_score or 0.0) >= pack.manifest.least_face_score:
             return near[0]
     if not search:
         return None

@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from deca_cli.heads.assets import HeadAssets
 
 COLOURS = {  # sRGB under a light in which skin has the brightness SKIN
-    "teeth_upper": (214, 204, 188),
-    "teeth_lower": (200, 189, 172),
-    "gums": (150, 84, 80),
-    "tongue": (150, 80, 78),
-    "mouth_cavity": (74, 32, 32),
+    "teeth_upper": (236, 228, 214),
+    "teeth_lower": (228, 218, 202),
+    "gums": (190, 104, 100),
+    "tongue": (196, 104, 100),
+    "mouth_cavity": (120, 52, 50),
 }
 SKIN = 165.0  # mean of red, green and blue
 BRIGHTNESS = (0.35, 1.25)  # range of the factor
 GRID = 512
 FACE_REGION = "skin"
+FADE_M = 0.035  # metres into the mouth after which a third of the light is left
+ALWAYS = (*COLOURS, "lips", "eyeball_left", "eyeball_right", "eye_sockets")  # belongs to the face wherever it lies in the map
+FEATHER = 14  # texels of 512 over which the face fades at its edge
 
 
 def paint_inside(head: HeadAssets, texture: np.ndarray) -> np.ndarray:
@@ -49,20 +52,53 @@ def paint_inside(head: HeadAssets, texture: np.ndarray) -> np.ndarray:
         # A seam's neighbour in the chart may be skin: what belongs to another region keeps its colour.
         mask &= (regions == _number(head, name)) | (regions < 0)
         full = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
-        painted[full] = np.clip(np.array(colour) * factor, 0, 255).astype(np.uint8)
+        light = cv2.resize(depth_light(head), (size, size), interpolation=cv2.INTER_LINEAR)[full]
+        painted[full] = np.clip(np.array(colour) * factor * light[:, None], 0, 255).astype(np.uint8)
     return painted
+
+
+def face_opacity(head: HeadAssets) -> np.ndarray:
+    """float32 [GRID, GRID] in 0..1: the face with soft edges, without skull, ears and neck; for drawing into a photo."""
+    face = cv2.resize(head.face_eye_mask, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
+    inner = cv2.erode((face > 0.5).astype(np.uint8), np.ones((FEATHER, FEATHER), np.uint8), borderValue=0)
+    soft = cv2.GaussianBlur(inner.astype(np.float32), (0, 0), FEATHER / 2)
+    if head.vertex_regions is not None:
+        names = [_number(head, name) for name in ALWAYS]
+        soft = np.where(np.isin(region_map(head), names), np.float32(1), soft)
+    return np.ascontiguousarray(soft, np.float32)
+
+
+@lru_cache(maxsize=2)
+def depth_light(head: HeadAssets) -> np.ndarray:
+    """float32 [GRID, GRID]: how much light reaches each texel of the mouth; it falls with the way behind the front teeth."""
+    triangle, weights = _chart(head)
+    corners = head.template_vertices[head.faces[np.maximum(triangle, 0)], 2]
+    front = head.template_vertices[head.region(*_front(head)), 2].max()
+    return np.asarray(np.exp(-np.clip(front - (corners * weights).sum(axis=2), 0, None) / FADE_M), np.float32)
 
 
 @lru_cache(maxsize=2)
 def region_map(head: HeadAssets) -> np.ndarray:
     """int16 [GRID, GRID]: number of the region on each texel, that of the nearest corner; -1 outside the chart."""
-    uv, faces = torch.from_numpy(head.uv_coordinates), torch.from_numpy(head.uv_faces.astype(np.int64))
-    fragments = rasterize_uv(uv, faces, GRID, backend="cpu")
-    triangle = fragments.triangle[0].numpy()
-    nearest = fragments.barycentrics[0].numpy().argmax(axis=2)
+    triangle, weights = _chart(head)
+    nearest = weights.argmax(axis=2)
     assert head.vertex_regions is not None
     regions = head.vertex_regions[head.faces[np.maximum(triangle, 0), nearest]].astype(np.int16)
     return np.asarray(np.where(triangle >= 0, regions, -1))
+
+
+def _front(head: HeadAssets) -> list[str]:
+    """Regions where the mouth begins: the teeth, or the lips of a head without teeth."""
+    teeth = [name for name in head.region_names if name.startswith("teeth")]
+    return teeth or [name for name in head.region_names if name == "lips"] or list(head.region_names)
+
+
+@lru_cache(maxsize=2)
+def _chart(head: HeadAssets) -> tuple[np.ndarray, np.ndarray]:
+    """Triangle int32 [GRID, GRID], -1 outside, and barycentrics [GRID, GRID, 3] of the UV map."""
+    uv, faces = torch.from_numpy(head.uv_coordinates), torch.from_numpy(head.uv_faces.astype(np.int64))
+    fragments = rasterize_uv(uv, faces, GRID, backend="cpu")
+    return fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy()
 
 
 def _number(head: HeadAssets, name: str) -> int:

@@ -61,6 +61,7 @@ class Scene:
     light: Light
     texture: np.ndarray | None = None  # uint8 [U, U, 3]
     albedo: np.ndarray | None = None  # uint8 [A, A, 3]
+    opacity: np.ndarray | None = None  # float32 [u, u] in 0..1, how much of the background each texel covers
     samples: int | None = None  # per pixel and axis; None = 2 where that is cheap, else 1
 
     @property
@@ -146,6 +147,8 @@ class _CpuPainter:
         uv = topology.uv_coordinates[topology.uv_faces].astype(np.float32)
         self.uv = np.ascontiguousarray(np.stack([uv[..., 0], 1 - uv[..., 1]], axis=-1))
         self.pictures = {panel.kind: scene.picture_for(panel.kind) for panel in scene.panels}
+        opacity = np.zeros((0, 0), np.float32) if scene.opacity is None else scene.opacity
+        self.opacity = np.ascontiguousarray(np.repeat(opacity[..., None], 3, axis=2))
 
     def frames(self, posed: Posed) -> Iterator[np.ndarray]:
         detail = None if posed.detail is None else posed.detail.permute(0, 2, 3, 1).contiguous().numpy()
@@ -162,7 +165,7 @@ class _CpuPainter:
                     known = (panel.frame, *self._fragments(posed.projected[item], panel.frame))
                 picture = self.pictures[panel.kind]
                 texture = np.zeros((0, 0, 3), np.uint8) if picture is None else picture
-                skin = Skin(self.corners, self.uv, normals, fine, texture)
+                skin = Skin(self.corners, self.uv, normals, fine, texture, self.opacity)
                 _, region, triangle, weights = known
                 if triangle.size:
                     shade(
@@ -201,6 +204,7 @@ class _GpuPainter:
             for panel in scene.panels
             for picture in [scene.picture_for(panel.kind)]
         }
+        self.opacity = None if scene.opacity is None else torch.from_numpy(scene.opacity).to(device)[None]
         self.backgrounds = [
             torch.from_numpy(
                 np.broadcast_to(np.asarray(panel.frame.background, np.uint8), (panel.frame.height, panel.frame.width, 3)).copy()
@@ -219,7 +223,7 @@ class _GpuPainter:
                 fragments = rasterize(placed, self.head.faces, factor * frame.height, factor * frame.width)
             colour, mask = shade_plain(
                 fragments, self.head.faces, self.head.uv_coordinates, self.head.uv_faces, posed.normals, posed.detail,
-                self.pictures[panel.kind], self.scene.light, panel.kind,
+                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity,
             )  # fmt: skip
             if factor > 1:
                 colour, mask = (torch.nn.functional.avg_pool2d(values, factor) for values in (colour, mask))

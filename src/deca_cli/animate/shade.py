@@ -47,6 +47,7 @@ class Skin:
     normals: np.ndarray  # float32 [V, 3] head frame
     detail: np.ndarray  # float32 [u, u, 3] normals in UV space, head frame; [0, 0, 3] without detail
     texture: np.ndarray  # uint8 [U, U, 3]; [0, 0, 3] where none is needed
+    opacity: np.ndarray  # float32 [u, u, 3], three times the same 0..1; [0, 0, 3] where all is opaque
 
 
 def shade(
@@ -66,7 +67,7 @@ def shade(
     def draw(rows: tuple[int, int]) -> None:
         _shade_band(
             triangle, barycentrics, skin.corners, skin.uv, skin.normals, skin.detail, skin.texture,
-            light.lights, light.ambient, flags, samples, rows[0], rows[1], out,
+            skin.opacity, light.lights, light.ambient, flags, samples, rows[0], rows[1], out,
         )  # fmt: skip
 
     bands = 3 * threads if threads > 1 else 1
@@ -108,14 +109,14 @@ def _brightness(x, y, z, lights, ambient):  # type: ignore[no-untyped-def]
 
 @_jit
 def _shade_band(  # type: ignore[no-untyped-def]
-    triangle, barycentrics, corners, uv, normals, detail, texture, lights, ambient, flags, samples, first, last, out
+    triangle, barycentrics, corners, uv, normals, detail, texture, opacity, lights, ambient, flags, samples, first, last, out
 ):
     """Rows first ... last - 1 of `out`."""
     mode, relit, detailed, flat = flags
     for row in range(first, last):
         for column in range(out.shape[1]):
             red = green = blue = np.float32(0.0)
-            seen = 0
+            seen = np.float32(0.0)
             for dy in range(samples):
                 for dx in range(samples):
                     y, x = row * samples + dy, column * samples + dx
@@ -127,26 +128,29 @@ def _shade_band(  # type: ignore[no-untyped-def]
                     nz = b0 * normals[i, 2] + b1 * normals[j, 2] + b2 * normals[k, 2]
                     if -nz >= SHAPE_FACING:
                         continue
-                    seen += 1
                     nx = b0 * normals[i, 0] + b1 * normals[j, 0] + b2 * normals[k, 0]
                     ny = b0 * normals[i, 1] + b1 * normals[j, 1] + b2 * normals[k, 1]
                     fx, fy, fz = nx, ny, nz
                     u = v = np.float32(0.0)
-                    if detailed or mode == TEXTURE_MODE:
+                    weight = np.float32(1.0)
+                    if detailed or mode == TEXTURE_MODE or opacity.size > 0:
                         u = b0 * uv[face, 0, 0] + b1 * uv[face, 1, 0] + b2 * uv[face, 2, 0]
                         v = b0 * uv[face, 0, 1] + b1 * uv[face, 1, 1] + b2 * uv[face, 2, 1]
+                    if opacity.size > 0:
+                        weight = _bilinear(opacity, u, v)[0]
+                    seen += weight
                     if detailed:
                         fx, fy, fz = _bilinear(detail, u, v)
                     if mode == CLAY_MODE:
-                        grey = np.float32(255.0 * GREY) * _brightness(fx, fy, fz, lights, ambient)
+                        grey = weight * np.float32(255.0 * GREY) * _brightness(fx, fy, fz, lights, ambient)
                         red += grey
                         green += grey
                         blue += grey
                     elif mode == NORMAL_MODE:
                         length = max(np.sqrt(fx * fx + fy * fy + fz * fz), np.float32(1e-6))
-                        red += np.float32(127.5) * (fx / length + np.float32(1.0))
-                        green += np.float32(127.5) * (fy / length + np.float32(1.0))
-                        blue += np.float32(127.5) * (fz / length + np.float32(1.0))
+                        red += weight * np.float32(127.5) * (fx / length + np.float32(1.0))
+                        green += weight * np.float32(127.5) * (fy / length + np.float32(1.0))
+                        blue += weight * np.float32(127.5) * (fz / length + np.float32(1.0))
                     else:
                         factor = np.float32(1.0)
                         if relit:
@@ -157,12 +161,12 @@ def _shade_band(  # type: ignore[no-untyped-def]
                             factor = fine / max(coarse, np.float32(LEAST_SHADE))
                             factor = min(max(factor, np.float32(RELIEF[0])), np.float32(RELIEF[1]))
                         r, g, h = _bilinear(texture, u, v)
-                        red += factor * r
-                        green += factor * g
-                        blue += factor * h
+                        red += weight * factor * r
+                        green += weight * factor * g
+                        blue += weight * factor * h
             if seen > 0:
                 count = np.float32(samples * samples)
-                rest = (count - np.float32(seen)) / count
+                rest = (count - seen) / count
                 out[row, column, 0] = min(max(red / count + rest * out[row, column, 0] + np.float32(0.5), 0.0), 255.0)
                 out[row, column, 1] = min(max(green / count + rest * out[row, column, 1] + np.float32(0.5), 0.0), 255.0)
                 out[row, column, 2] = min(max(blue / count + rest * out[row, column, 2] + np.float32(0.5), 0.0), 255.0)

@@ -36,14 +36,17 @@ def shade_plain(
     texture: Tensor | None,  # float [3, U, U] in 0..1
     light: Light,
     kind: str,
+    opacity: Tensor | None = None,  # [1, u, u] in 0..1
 ) -> tuple[Tensor, Tensor]:
-    """Colours [B, 3, H, W] in 0..1, not clamped, and the mask [B, 1, H, W] of where the head is seen, 0 or 1."""
+    """Colours [B, 3, H, W] in 0..1, not clamped, times the mask [B, 1, H, W] of where the head is seen."""
     coarse = interpolate(fragments, faces, normals)
     mask = (fragments.covered & (-coarse[:, 2] < SHAPE_FACING))[:, None].to(coarse.dtype)
     fine = coarse
     grid = None
-    if (detail is not None and kind in {DETAIL, TEXTURED, NORMALS}) or kind in {TEXTURED, ALBEDO}:
+    if opacity is not None or (detail is not None and kind in {DETAIL, TEXTURED, NORMALS}) or kind in {TEXTURED, ALBEDO}:
         grid = texture_grid(fragments, uv_coordinates, uv_faces)
+    if opacity is not None:
+        mask = mask * _look_up(opacity, grid)
     if detail is not None and kind in {DETAIL, TEXTURED, NORMALS}:
         fine = F.grid_sample(detail, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if kind in {SHAPE, DETAIL}:
@@ -53,16 +56,17 @@ def shade_plain(
         return (fine / length + 1) / 2 * mask, mask
     if texture is None:
         raise ValueError(f"a texture is needed to draw {kind}")
-    colour = F.grid_sample(
-        texture[None].expand(len(coarse), -1, -1, -1),
-        grid,
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
+    colour = _look_up(texture, grid)
     if kind == TEXTURED and light.on_texture:
         colour = colour * brightness(fine, light)
     elif kind == TEXTURED and detail is not None:
         relief = brightness(fine, light) / brightness(coarse, light).clamp(min=LEAST_SHADE)
         colour = colour * relief.clamp(*RELIEF)
     return colour * mask, mask
+
+
+def _look_up(picture: Tensor, grid: Tensor | None) -> Tensor:
+    """[D, U, U] at every pixel: [B, D, H, W]; beyond the border it repeats."""
+    assert grid is not None
+    every = picture[None].expand(len(grid), -1, -1, -1)
+    return F.grid_sample(every, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -15,7 +15,7 @@ from deca_cli.animate.mouth import paint_inside
 from deca_cli.animate.params import Params, is_params, read_params
 from deca_cli.errors import InputError
 from deca_cli.export.texture import texture_of
-from deca_cli.packs.folders import OPEN
+from deca_cli.packs.folders import best_installed
 from deca_cli.packs.store import Pack, load_pack
 from deca_cli.photo.crop import Crop
 from deca_cli.photo.face import Face
@@ -92,7 +92,7 @@ def read_source(text: str, model: str | None, device: torch.device, settings: Se
 
     Args:
         text: photo, result folder or `params.npz`.
-        model: name or path of the pack; left out, the bundled one, or the one that made the result.
+        model: name or path of the pack; left out, the best that is installed, or the one that made the result.
         device: where the networks run.
         settings: how faces are found.
 
@@ -108,7 +108,7 @@ def read_source(text: str, model: str | None, device: torch.device, settings: Se
             f"{path} is a folder without params.npz. Name one photo, or the folder of one face that "
             "`deca reconstruct` wrote."
         )
-    return source_of_photo(read_photo(path), load_pack(model or OPEN, device), settings)
+    return source_of_photo(read_photo(path), load_pack(model or best_installed(), device), settings)
 
 
 def source_of_photo(photo: Photo, pack: Pack, settings: Settings) -> Source:
@@ -149,7 +149,7 @@ def source_of_params(params: Params, pack: Pack) -> Source:
     size = pack.deca.preprocessing.image_size
     crop = Crop(np.zeros((3, size, size), np.float32), np.asarray(arrays["crop_to_photo"], np.float64), box)  # type: ignore[arg-type]
     codes = params.codes(pack.manifest.sizes).to(device)
-    fit = Fit(face, crop, codes, None if np.isnan(score) else score, box)  # type: ignore[arg-type]
+    fit = Fit(face, crop, codes, None if np.isnan(score) else score, box, box)  # type: ignore[arg-type]
     beside = params.path.with_name(TEXTURE_FILE)
     kept = beside if beside.is_file() else None
     black = Photo(np.zeros((height, width, 3), np.uint8), params.path, params.path.parent.name or "source")
