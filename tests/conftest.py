@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from parity_weights import loss_weights, official_pack, official_weights  # noqa: F401 - fixtures of all tests
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

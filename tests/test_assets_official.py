@@ -18,7 +18,6 @@ from deca_cli.assets.convert import convert_official
 from deca_cli.assets.official import read_deca_checkpoint, read_flame_head, read_mask, read_template
 from deca_cli.assets.pickles import plain_loads, read_npy, read_pickle
 from deca_cli.errors import ModelError
-from parity_weights import official_weights  # noqa: F401 - fixture
 
 
 def through_pickle(value: object, protocol: int = 2) -> object:
@@ -238,7 +237,7 @@ def test_mutated_pickles_fail_in_no_other_way():
 
 
 @pytest.fixture
-def official(official_weights: Path, tmp_path: Path) -> Path:  # noqa: F811
+def official(official_weights: Path, tmp_path: Path) -> Path:
     """A folder of links to the official files, to spoil single ones."""
     for file in official_weights.iterdir():
         (tmp_path / file.name).symlink_to(file)
@@ -250,7 +249,7 @@ def spoil(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
 
 
-def test_the_head_has_the_official_sizes(official_weights: Path):  # noqa: F811
+def test_the_head_has_the_official_sizes(official_weights: Path):
     names = ("generic_model.pkl", "landmark_embedding.npy", "head_template.obj", "uv_face_eye_mask.png")
     head = read_flame_head(
         *(official_weights / name for name in names),

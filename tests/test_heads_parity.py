@@ -13,7 +13,6 @@ from deca_cli.heads.landmarks import contour_row
 from deca_cli.heads.model import HeadModel
 from deca_cli.heads.rotations import axis_angle_to_matrix
 from deca_cli.packs.store import Pack
-from parity_weights import official_pack, official_weights  # noqa: F401 - fixtures
 
 GEOMETRY = 1e-6  # metres
 
@@ -25,7 +24,7 @@ def flame(parity_dir: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def head(official_pack: Pack) -> HeadModel:  # noqa: F811
+def head(official_pack: Pack) -> HeadModel:
     return official_pack.deca.head
 
 
@@ -46,7 +45,7 @@ def test_vertices_and_both_landmark_sets(head: HeadModel, flame: dict[str, np.nd
     close(sets.fixed, flame["landmarks3d"])
 
 
-def test_contour_rows(head: HeadModel, flame: dict[str, np.ndarray], official_pack: Pack):  # noqa: F811
+def test_contour_rows(head: HeadModel, flame: dict[str, np.ndarray], official_pack: Pack):
     rows = contour_row(axis_angle_to_matrix(torch.from_numpy(flame["pose"][:, :3]))).numpy()
     np.testing.assert_array_equal(
         official_pack.assets.contour_landmark_faces[rows], flame["dynamic_face_idx"]
@@ -72,7 +71,7 @@ def test_projection(flame: dict[str, np.ndarray]):
     close(before_the_flip, flame["proj_out"], atol=1e-6, rtol=1e-5)
 
 
-def test_albedo_of_both_file_types(flame: dict[str, np.ndarray], official_weights: Path):  # noqa: F811
+def test_albedo_of_both_file_types(flame: dict[str, np.ndarray], official_weights: Path):
     code = torch.from_numpy(flame["albedo_code"])
     for name, expected in (
         ("FLAME_albedo_from_BFM.npz", "albedo_s2"),

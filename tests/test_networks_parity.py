@@ -14,7 +14,6 @@ from deca_cli.networks.codes import Codes, CodeSizes
 from deca_cli.networks.deca import Deca, Head
 from deca_cli.networks.layout import DECA_LAYOUT, raw_to_codes
 from deca_cli.packs.store import Pack
-from parity_weights import official_pack, official_weights  # noqa: F401 - fixtures
 
 CODES = 1e-5
 GEOMETRY = {"atol": 1e-6, "rtol": 1e-5}
@@ -49,7 +48,7 @@ def stored(load: Load) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def deca(official_pack: Pack) -> Deca:  # noqa: F811
+def deca(official_pack: Pack) -> Deca:
     return official_pack.deca
 
 

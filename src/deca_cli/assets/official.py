@@ -110,12 +110,12 @@ def read_template(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             elif kind == "f":
                 corners.append([value.split("/")[:2] for value in values])
         both = np.array(corners, dtype=np.int32).reshape(len(corners), 3, 2) - 1
-    except (OSError, ValueError) as error:
+        uv = np.array(texture, dtype=np.float32).reshape(-1, 2)
+    except (OSError, ValueError, OverflowError) as error:
         raise ModelError(
             f"{path} is not the official head template ({error}): it must be an .obj file of triangles `v/vt`; "
             "get `head_template.obj` of the DECA repository."
         ) from error
-    uv = np.array(texture, dtype=np.float32).reshape(-1, 2)
     return np.ascontiguousarray(both[:, :, 0]), uv, np.ascontiguousarray(both[:, :, 1])
 
 

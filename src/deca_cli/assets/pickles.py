@@ -67,7 +67,7 @@ def read_npy(path: Path) -> Any:  # noqa: ANN401 - object arrays hold anything
         if not dtype.hasobject:
             stream.seek(0)
             return np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, KeyError, EOFError, MemoryError, SyntaxError, OverflowError) as error:
+    except Exception as error:  # a damaged header can fail in any way, as can a damaged pickle below
         raise ModelError(f"{path} is not a readable .npy file ({error}): get it again.") from error
     content = plain_loads(stream.read(), str(path))
     return (

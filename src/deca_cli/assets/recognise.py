@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,7 @@ def _of_pickle(path: Path, names: Sequence[str], *, from_2020_archive: bool) -> 
 
 
 def _why_unreadable(error: ModelError, content: bytes) -> str:
-    if "refers to outside data" in str(error):
+    if "refers to outside data" in str(error) or re.search(r"asks for `torch\.\w+Storage`", str(error)):
         return UNPACKED_CHECKPOINT  # its `data.pkl`; the numbers lie in other files
     if "was refused" in str(error):
         return str(error).rstrip(".")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deca_cli.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 LARGEST_TOTAL_BYTES = 8 * 2**30  # the largest official archive has about 1.5 GB
 LARGEST_RATIO = 200  # unpacked over packed; arrays reach about 20
@@ -103,9 +103,19 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> 
     if shutil.disk_usage(folder).free < member.file_size:
         raise OSError(f"the disk has no room for {member.filename} ({member.file_size / 1e6:.0f} MB)")
     written = 0
-    with opened.open(member) as source, target.open("xb") as destination:
-        while block := source.read(BLOCK_BYTES):
+    with target.open("xb") as destination:
+        for block in _blocks(opened, member):
             written += len(block)
             if written > member.file_size:
                 raise zipfile.BadZipFile(f"{member.filename} is larger than it says")
             destination.write(block)
+
+
+def _blocks(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content; an offset outside of the archive is damage, unlike a disk that fails."""
+    try:
+        with opened.open(member) as source:
+            while block := source.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise zipfile.BadZipFile(f"{member.filename} cannot be read") from error
