@@ -33,5 +33,4 @@ def composite_clip(
     panels = (Panel(kind, composite_frame(source, most)),)
     # Skull, ears and neck are the photo's own: hair and clothes are not part of the head.
     opacity = face_opacity(source.pack.assets)
-    scene = Scene(source.decoder, panels, light or studio(), source.texture, source.albedo, opacity)
-    return render_clip(scene, codes)
+    return render_clip(Scene.of(source, panels, light or studio(), opacity), codes)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from deca_cli.animate.frame import Frame
     from deca_cli.animate.looks import Light
+    from deca_cli.animate.source import Source
     from deca_cli.networks.codes import Codes
     from deca_cli.pipeline.captures import Decoder
 
@@ -80,6 +81,21 @@ class Scene:
         if self.samples is not None:
             return self.samples
         return 2 if self.panels[0].frame.width * self.height <= SMOOTH_UP_TO else 1
+
+    @staticmethod
+    def of(source: Source, panels: tuple[Panel, ...], light: Light, opacity: np.ndarray | None = None) -> Scene:
+        """The scene of a source with what its panels need.
+
+        Raises:
+            UsageError: a panel needs a texture or albedo that this source does not have.
+        """
+        kinds = {panel.kind for panel in panels}
+        texture = source.texture if TEXTURED in kinds else None
+        albedo = source.albedo if ALBEDO in kinds else None
+        scene = Scene(source.decoder, panels, light, texture, albedo, opacity)
+        for kind in kinds:
+            scene.picture_for(kind)
+        return scene
 
     def needs_detail(self) -> bool:
         """Whether any panel shows wrinkles that this pack can make."""

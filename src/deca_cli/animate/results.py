@@ -65,8 +65,7 @@ def pictures_of(source: Source, codes: Codes, kinds: Sequence[str], side: int, l
     """Renderings of some heads in the source's crop, one picture a head with the kinds side by side."""
     frame = square_in(side, side)
     panels = tuple(Panel(kind, frame, index * side) for index, kind in enumerate(kinds))
-    texture = source.texture if TEXTURED in kinds else None
-    return list(render_clip(Scene(source.decoder, panels, light or studio(), texture, source.albedo), codes))
+    return list(render_clip(Scene.of(source, panels, light or studio()), codes))
 
 
 def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:

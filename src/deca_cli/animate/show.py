@@ -143,10 +143,7 @@ def _drawn(source: Source, codes: Codes, fps: float, style: Style, zoom: Tensor 
     camera[:, 0] *= factor.to(camera)
     codes_seen = replace(codes_seen, camera=camera)
     panels = tuple(Panel(kind, frame, index * panel_width) for index, kind in enumerate(kinds))
-    texture = source.texture if TEXTURED in kinds else None
-    scene = Scene(source.decoder, panels, style.light, texture, source.albedo)
-    for kind in kinds:
-        scene.picture_for(kind)  # what is missing is told before anything is drawn
+    scene = Scene.of(source, panels, style.light)
     return Show(codes.batch_size, fps, lambda: render_clip(scene, codes_seen), codes_seen, _detail_note(source, kinds))
 
 
@@ -206,11 +203,10 @@ def _teaser_camera(source: Source, side: int) -> tuple[float, ...]:
 def _teaser_frames(source: Source, columns: Columns, kind: str, side: int, light: Light) -> Iterator[np.ndarray]:
     if kind not in RENDERINGS:
         raise UsageError(f"--rendering {kind} is not one of {', '.join(RENDERINGS)}.")
-    texture = source.texture if kind == TEXTURED else None
 
     def column(codes: Codes, shown: str) -> Iterator[np.ndarray]:
         panels = (Panel(shown, square_in(side, side)),)
-        return render_clip(Scene(source.decoder, panels, light, texture, source.albedo), codes)
+        return render_clip(Scene.of(source, panels, light), codes)
 
     still = [next(column(source.codes, kind))]
     if source.has_photo:

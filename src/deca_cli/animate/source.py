@@ -80,7 +80,7 @@ class Source:
     def albedo(self) -> np.ndarray | None:
         """uint8 [A, A, 3] of the model's skin colour code; None if it has none."""
         model = self.pack.deca.albedo
-        if model is None:
+        if model is None or self.codes.albedo.shape[1] == 0:
             return None
         with torch.inference_mode():
             picture = model(self.codes.albedo)[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()

@@ -163,7 +163,7 @@ def _clip(job: Job, source: Source, codes: Codes, fps: float, folder: Path) -> P
     frame = square_in(job.side, job.side)
     kinds = [finest_shape(source.pack), *([TEXTURED] if source.texture is not None else [])]
     panels = tuple(Panel(name, frame, index * job.side) for index, name in enumerate(kinds))
-    scene = Scene(source.decoder, panels, studio(), source.texture)
+    scene = Scene.of(source, panels, studio())
     folder.mkdir(parents=True, exist_ok=True)
     clip = folder / f"clip{ending}"
     write_all(clip, render_clip(scene, codes), fps)
