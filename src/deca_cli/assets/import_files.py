@@ -69,12 +69,11 @@ def import_files(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".look-") as temporary:
             for finding in look_into(source, Path(temporary), any_flame=any_flame):
-                name = _shown(finding.path, Path(temporary), source)
                 if finding.asset is not None and finding.problem is None:
                     with locked(finding.asset.name, say):
                         put(finding.asset, finding.path)
                 if finding.asset is not None or finding.problem is not None:
-                    results.append(Imported(name, finding.asset, finding.problem, finding.note))
+                    results.append(Imported(finding.name, finding.asset, finding.problem, finding.note))
     return results
 
 
@@ -107,12 +106,16 @@ def _how_likely_generic(finding: Finding) -> tuple[bool, bool]:
 def _walk(source: Path, temporary: Path, around: tuple[str, ...], depth: int) -> Iterator[Finding]:
     """Findings of a file or folder; `around` are the names of the archives it was in, the nearest first."""
     files, unpacked_checkpoints = _files(source)
-    yield from (Finding(folder, problem=UNPACKED_CHECKPOINT) for folder in unpacked_checkpoints)
+    for folder in unpacked_checkpoints:
+        yield Finding(folder, problem=UNPACKED_CHECKPOINT, name=_shown(folder, source, around))
     of_2020 = {file.parent for file in files if _is_2020_readme(file)}
     for file in files:
         folders = file.relative_to(source).parts[-2::-1] if source.is_dir() else ()
         names = (*folders, source.name, *around)
-        finding = recognise(file, names, from_2020_archive=file.parent in of_2020)
+        finding = replace(
+            recognise(file, names, from_2020_archive=file.parent in of_2020),
+            name=_shown(file, source, around),
+        )
         if not finding.archive:
             yield finding
         elif depth < DEEPEST_ARCHIVE:
@@ -120,9 +123,14 @@ def _walk(source: Path, temporary: Path, around: tuple[str, ...], depth: int) ->
             try:
                 unpack_zip(file, target)
             except ModelError as error:
-                yield Finding(file, problem=str(error).rstrip("."))
+                yield replace(finding, problem=str(error).rstrip("."))
                 continue
             yield from _walk(target, temporary, (file.name, *around), depth + 1)
+
+
+def _shown(path: Path, source: Path, around: tuple[str, ...]) -> str:
+    """The path, or the names of the archives around it and the path inside."""
+    return "/".join((*reversed(around), *path.relative_to(source).parts)) if around else str(path)
 
 
 def _files(source: Path) -> tuple[list[Path], list[Path]]:
@@ -153,10 +161,3 @@ def _is_2020_readme(file: Path) -> bool:
     return file.stat().st_size == README_SIZE and (
         hashlib.sha256(file.read_bytes()).hexdigest() == FLAME_2020_README_SHA256
     )
-
-
-def _shown(path: Path, temporary: Path, source: Path) -> str:
-    """The path as the user knows it: inside the archive if it was unpacked."""
-    if path.is_relative_to(temporary):
-        return "/".join((source.name, *path.relative_to(temporary).parts[1:]))
-    return str(path)

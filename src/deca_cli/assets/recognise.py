@@ -50,6 +50,7 @@ class Finding:
         problem: why it cannot be used, with the cure; None if it can.
         note: something worth saying about a usable file.
         archive: whether it is a zip to look into.
+        name: the file as the user knows it, through the archives it was in.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Finding:
     problem: str | None = None
     note: str | None = None
     archive: bool = False
+    name: str = ""
 
 
 def recognise(path: Path, names: Sequence[str] = (), *, from_2020_archive: bool = False) -> Finding:

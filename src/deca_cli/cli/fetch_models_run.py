@@ -93,7 +93,7 @@ def _print_list() -> None:
         state = (
             "accepted"
             if licence.name in done
-            else "to be accepted"
+            else "to accept"
             if licence.must_accept
             else "free to fetch"
         )
@@ -244,8 +244,8 @@ def _import(request: Request) -> int:
 
 def _install_if_complete(changed: Sequence[Asset], wanted: Sequence[Asset]) -> None:
     """Convert if a file of the pack is new, or if the pack is wanted and not there; else say what is missing."""
-    concerned = [asset for asset in (*changed, *wanted) if asset in MADE_FROM]
-    if not concerned:
+    parts = {asset.name for asset in MADE_FROM}
+    if not any(asset.name in parts for asset in (*changed, *wanted)):
         return
     missing = missing_for_pack()
     if missing:
@@ -253,7 +253,7 @@ def _install_if_complete(changed: Sequence[Asset], wanted: Sequence[Asset]) -> N
         _say(
             f"The model pack `deca` still lacks {names}. `deca fetch-models deca` fetches what it may, --from takes the rest."
         )
-    elif any(asset in MADE_FROM and is_here(asset) for asset in changed) or not is_installed(DECA):
+    elif any(asset.name in parts and is_here(asset) for asset in changed) or not is_installed(DECA):
         _say("Converting the official files, once ...")
         _say(f"The model pack `deca` is ready: {install_pack(_say)}")
 
