@@ -66,6 +66,10 @@ def kept_folder(parity_dir: Path, groups: str = GROUPS) -> Path:
 @pytest.fixture(scope="session")
 def official_weights(parity_dir: Path) -> Path:
     """A folder with all files of the official release, under their names, with synthetic weights."""
+    return official_folder_of(parity_dir)
+
+
+def official_folder_of(parity_dir: Path) -> Path:
     from deca_cli.assets.convert import HEAD_FILES
 
     def make(folder: Path) -> None:
