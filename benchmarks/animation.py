@@ -13,9 +13,9 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ from deca_cli.packs.manifest import Manifest
 from deca_cli.packs.store import Pack, load_pack
 from deca_cli.pipeline.captures import Decoder
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 DETAIL = 128
 LAYOUT = (("shape", 100), ("expression", 52), ("rotation_6d", 6), ("camera", 3))
 
@@ -48,7 +51,9 @@ def untrained_pack(device: torch.device) -> Pack:
     """The bundled head with untrained networks, detail networks too; needs no weights."""
     folder = pack_folder_of_head()
     assets, _ = load_head(folder / "head.npz")
-    sizes = CodeSizes(assets.shape_basis.shape[2], 0, assets.expression_basis.shape[2], light=0, detail=DETAIL)
+    sizes = CodeSizes(
+        assets.shape_basis.shape[2], 0, assets.expression_basis.shape[2], light=0, detail=DETAIL
+    )
     layout = (("shape", sizes.shape), ("expression", sizes.expression), *LAYOUT[2:])
     torch.manual_seed(0)
     deca = Deca(
@@ -91,14 +96,21 @@ def counted(frames: Iterator[np.ndarray], marks: dict[int, float]) -> Iterator[n
 def main() -> None:
     """Measure and print one table row a rendering."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pack", help="name or folder of a model pack; untrained networks on the open head if left out")
+    parser.add_argument(
+        "--pack", help="name or folder of a model pack; untrained networks on the open head if left out"
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--size", help="WxH or N; 1920x1080 on the CPU, 512 on a GPU")
     parser.add_argument("--frames", type=int, help="250 on the CPU (10 s at 25), 1000 on a GPU")
     parser.add_argument("--fps", type=float, default=25.0)
     parser.add_argument("--rendering", nargs="+", choices=RENDERINGS, default=["detail"])
     parser.add_argument("--batch", type=int, help="frames decoded together")
-    parser.add_argument("--samples", type=int, choices=[1, 2], help="samples per pixel and axis; as `deca animate` if left out")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        choices=[1, 2],
+        help="samples per pixel and axis; as `deca animate` if left out",
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--encode", action="store_true", help="write an MP4, too")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -115,8 +127,12 @@ def main() -> None:
     codes = clip_codes(pack, frames, options.fps, width, height)
     texture = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), dtype=np.uint8)
     name = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{name}; torch {torch.__version__}; pack {pack.manifest.name}; {frames} frames of {width} x {height}\n")
-    print("| rendering | encoded | best, s | median, s | frames/s (best) | memory after 10 %, MB | after all, MB |")
+    print(
+        f"{name}; torch {torch.__version__}; pack {pack.manifest.name}; {frames} frames of {width} x {height}\n"
+    )
+    print(
+        "| rendering | encoded | best, s | median, s | frames/s (best) | memory after 10 %, MB | after all, MB |"
+    )
     print("|---|---|---|---|---|---|---|")
     for kind in options.rendering:
         scene = Scene(Decoder.of(pack), (Panel(kind, square_in(width, height)),), studio(), texture,
@@ -138,7 +154,9 @@ def main() -> None:
             seconds.append(time.perf_counter() - started)
         best, middle = min(seconds), statistics.median(seconds)
         memory = " | ".join(f"{value:.0f}" for value in marks.values())
-        print(f"| {kind} | {'yes' if options.encode else 'no'} | {best:.1f} | {middle:.1f} | {frames / best:.1f} | {memory} |")
+        print(
+            f"| {kind} | {'yes' if options.encode else 'no'} | {best:.1f} | {middle:.1f} | {frames / best:.1f} | {memory} |"
+        )
 
 
 if __name__ == "__main__":

@@ -82,7 +82,12 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _plain(name: str) -> str:
     """A column's name in small letters: `EyeBlinkLeft`, `eyeBlink_L` and `eye blink left` are one."""
-    name = re.sub(r"[_\s.-]+(l|r)$", lambda end: {"l": "left", "r": "right"}[end[1].lower()], name.strip(), flags=re.I)
+    name = re.sub(
+        r"[_\s.-]+(l|r)$",
+        lambda end: {"l": "left", "r": "right"}[end[1].lower()],
+        name.strip(),
+        flags=re.IGNORECASE,
+    )
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -90,11 +95,15 @@ def _shape_columns(path: Path, header: Sequence[str], columns: Sequence[str]) ->
     """Column of the file -> index of the coefficient."""
     known = {name.lower(): index for index, name in enumerate(arkit_space().names)}
     shapes = {index: known[name] for index, name in enumerate(columns) if name in known}
-    strange = [header[i] for i, name in enumerate(columns) if name and name not in known and name not in NOT_SHAPES]
+    strange = [
+        header[i] for i, name in enumerate(columns) if name and name not in known and name not in NOT_SHAPES
+    ]
     if strange:
         some = ", ".join(strange[:5]) + (" ..." if len(strange) > 5 else "")
         reason = unknown_name(strange[0], dict.fromkeys(arkit_space().names))
-        raise InputError(f"{path} has columns that are no ARKit blendshapes: {some}; {reason} Rename or remove them.")
+        raise InputError(
+            f"{path} has columns that are no ARKit blendshapes: {some}; {reason} Rename or remove them."
+        )
     if not shapes:
         raise InputError(
             f"{path} has no column with an ARKit blendshape such as jawOpen or EyeBlinkLeft in its first line. "
@@ -103,12 +112,14 @@ def _shape_columns(path: Path, header: Sequence[str], columns: Sequence[str]) ->
     return shapes
 
 
-def _bad_value(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequence[int]) -> str:
+def _bad_value(
+    path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequence[int]
+) -> str:
     for number, row in enumerate(rows, 2):
         for index in columns:
             try:
                 float(row[index])
-            except IndexError:
+            except IndexError:  # noqa: PERF203 - only after an error, to say where it is
                 return f"{path}, line {number}, has {len(row)} values, but the header {len(header)}. Export it again."
             except ValueError:
                 return f"{path}, line {number}, column {header[index]}: {row[index]!r} is not a number. Correct it."
@@ -123,7 +134,9 @@ def _head(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     try:
         angles = torch.tensor([[float(row[index]) for index in at] for row in rows], dtype=torch.float64)
     except (ValueError, IndexError):
-        raise InputError(f"{path}: HeadYaw, HeadPitch or HeadRoll is not a number in some line. Correct it.") from None
+        raise InputError(
+            f"{path}: HeadYaw, HeadPitch or HeadRoll is not a number in some line. Correct it."
+        ) from None
     return matrix_to_axis_angle(euler_degrees_to_matrix(torch.rad2deg(angles))).float()
 
 

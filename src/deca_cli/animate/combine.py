@@ -31,7 +31,8 @@ KEPT_NAMES = {  # beginnings of ARKit names
 }
 KEPT_JAW = ("jaw", "mouth")  # parts that keep the jaw's rotation
 KEPT_LANDMARKS = {"mouth": slice(48, 68), "eyes": slice(36, 48)}
-NEAR_M, FAR_M = 0.012, 0.03  # a point so near the landmarks of a part belongs to it fully; farther than this not at all
+# A point so near the landmarks of a part belongs to it fully; one farther than the second not at all. A smile lifts the cheeks.
+REACH_M = {"mouth": (0.02, 0.05), "eyes": (0.012, 0.03)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def parse_pose(text: str) -> Pose:
     try:
         yaw, pitch, roll = (float(number) for number in text.split(","))
     except ValueError:
-        raise UsageError(f"--pose {text}: say source, driver, frontal or YAW,PITCH,ROLL in degrees.") from None
+        raise UsageError(
+            f"--pose {text}: say source, driver, frontal or YAW,PITCH,ROLL in degrees."
+        ) from None
     return yaw, pitch, roll
 
 
@@ -116,7 +119,9 @@ def _head(own: Tensor, motion: Motion, neutral: Motion | None, rule: TransferRul
     if rule.pose == "source":
         return own.expand(count, -1)
     if motion.head is None:
-        raise UsageError("--pose driver: this driver says nothing about the head's pose. Leave the option out.")
+        raise UsageError(
+            "--pose driver: this driver says nothing about the head's pose. Leave the option out."
+        )
     heads = motion.head.to(own)
     if neutral is None or neutral.head is None:
         return heads
@@ -132,7 +137,9 @@ def keep_parts(space: ExpressionSpace, own: Tensor, expression: Tensor, keep: tu
     """
     for part in keep:
         if space.names:
-            kept = torch.tensor([name.startswith(KEPT_NAMES[part]) for name in space.names], device=own.device)
+            kept = torch.tensor(
+                [name.startswith(KEPT_NAMES[part]) for name in space.names], device=own.device
+            )
             expression = torch.where(kept, own, expression)
         elif part in KEPT_LANDMARKS:
             blend = torch.from_numpy(_blend_matrix(space, part)).to(own)
@@ -147,7 +154,8 @@ def _blend_matrix(space: ExpressionSpace, part: str) -> np.ndarray:
     points = space.head.template_vertices[fit.match.here]
     marks = landmarks(space.head)[KEPT_LANDMARKS[part]]
     distance = np.linalg.norm(points[:, None] - marks, axis=-1).min(axis=1)
-    near = np.clip((FAR_M - distance) / (FAR_M - NEAR_M), 0, 1)
+    full, none = REACH_M[part]
+    near = np.clip((none - distance) / (none - full), 0, 1)
     basis = fit.basis[:, : space.size].astype(np.float64)
     gram = basis.T @ basis
     floor = RIDGE * (np.diag(gram) + np.median(np.diag(gram))) + 1e-30

@@ -29,7 +29,9 @@ def composite_clip(
         UsageError: the photo is no longer where it was.
     """
     if not source.has_photo:
-        raise UsageError(f"--composite needs the source's photo, and {source.photo.path} does not lead to it any more.")
+        raise UsageError(
+            f"--composite needs the source's photo, and {source.photo.path} does not lead to it any more."
+        )
     panels = (Panel(kind, composite_frame(source, most)),)
     # Skull, ears and neck are the photo's own: hair and clothes are not part of the head.
     opacity = face_opacity(source.pack.assets)

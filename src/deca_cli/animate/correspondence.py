@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NORMAL_M = 0.012  # metres that a difference of 1 between unit normals is worth
 NEAREST = 4  # vertices that are averaged
 FARTHEST_M = 0.02  # vertices whose nearest partner is farther away are left out
+RETURN_M = 0.008  # ... and those whose partner's own partner is farther from them than this: the inside of a mouth, say
 FACE_M = 0.05  # vertices farther than this from all landmarks are left out
 SMOOTHING = 1e-3  # of the bending, relative
 INSIDE = ("mouth_cavity", "eye_sockets", "tongue", "teeth_upper", "teeth_lower", "gums")
@@ -59,7 +60,9 @@ def correspond(here: HeadAssets, there: HeadAssets) -> Correspondence:
     features = torch.from_numpy(np.hstack([here.template_vertices, NORMAL_M * normals_here])[points]).float()
     others = torch.from_numpy(np.hstack([moved, NORMAL_M * normals_there])[partners]).float()
     distance, nearest = torch.cdist(features, others).topk(NEAREST, largest=False)
-    kept = (distance[:, 0] < FARTHEST_M).numpy()
+    back = torch.cdist(others, features).argmin(dim=1)[nearest[:, 0]].numpy()
+    astray = np.linalg.norm(here.template_vertices[points] - here.template_vertices[points[back]], axis=1)
+    kept = (distance[:, 0] < FARTHEST_M).numpy() & (astray < RETURN_M)
     inverse = 1 / (distance.numpy()[kept] + 1e-4)
     return Correspondence(
         here=points[kept],
@@ -73,7 +76,9 @@ def correspond(here: HeadAssets, there: HeadAssets) -> Correspondence:
 def onto_itself(head: HeadAssets) -> Correspondence:
     """The face of a head matched with itself."""
     points = skin(head)
-    near = np.linalg.norm(head.template_vertices[points, None] - landmarks(head), axis=-1).min(axis=1) < FACE_M
+    near = (
+        np.linalg.norm(head.template_vertices[points, None] - landmarks(head), axis=-1).min(axis=1) < FACE_M
+    )
     points = points[near]
     return Correspondence(
         points,
@@ -131,9 +136,13 @@ def vertex_areas(head: HeadAssets) -> np.ndarray:
     """float32 [V], a third of the area of the triangles around each vertex, square metres."""
     a, b, c = (head.template_vertices[head.faces[:, k]].astype(np.float64) for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 6
-    return np.bincount(head.faces.reshape(-1), np.repeat(area, 3), len(head.template_vertices)).astype(np.float32)
+    return np.bincount(head.faces.reshape(-1), np.repeat(area, 3), len(head.template_vertices)).astype(
+        np.float32
+    )
 
 
 def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    normals = vertex_normals(torch.from_numpy(vertices)[None], torch.from_numpy(faces.astype(np.int64)), eps=1e-12)
+    normals = vertex_normals(
+        torch.from_numpy(vertices)[None], torch.from_numpy(faces.astype(np.int64)), eps=1e-12
+    )
     return np.asarray(normals[0].numpy())

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.settings import Settings
 
 MAX_GAP_S = 0.5
-LOOK_AGAIN = 5  # frames without a face between two thorough looks
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,33 +158,37 @@ def motion_of_video(path: Path, pack: Pack, wanted: DriverSettings, watch: Calla
     fps = video_fps(path)
     fits: list[Fit | None] = []
     last: Fit | None = None
+    lost = 0
     for index, pixels in enumerate(read_video(path)):
-        photo = Photo(pixels, path, path.stem)
-        last = _follow(photo, last, pack, wanted.settings, search=last is not None or index % LOOK_AGAIN == 0)
+        last = _follow(Photo(pixels, path, path.stem), last, pack, wanted.settings)
         fits.append(None if last is None else _numbers_only(last))
         watch(f"{path.name}: frame {index + 1}")
+        lost = lost + 1 if last is None else 0
+        if lost / fps > wanted.max_gap_s + 1 / fps:
+            break  # it is too long already, and looking everywhere for nothing takes time
     known = [fit is not None for fit in fits]
     found = [fit for fit in fits if fit is not None]
     if not found:
         raise InputError(
-            f"{path}: no face was found in any of its {len(fits)} frames. Choose a driver that shows a face."
+            f"{path}: no face was found in its first {len(fits)} frames ({len(fits) / fps:.2f} s). Choose a driver that "
+            "shows a face from the start, or allow more with --max-gap."
         )
     spare = found[0]
     motion = motion_of_fits([fit or spare for fit in fits], space_of(pack))
     if len(fits) == 1:
-        return replace(motion, labels=(path.stem,), notes=(f"{path.name} has one frame: taken as a picture.",))
+        return replace(
+            motion, labels=(path.stem,), notes=(f"{path.name} has one frame: taken as a picture.",)
+        )
     return fill_gaps(replace(motion, fps=fps), known, wanted.max_gap_s, path.name)
 
 
-def _follow(photo: Photo, last: Fit | None, pack: Pack, settings: Settings, *, search: bool) -> Fit | None:
+def _follow(photo: Photo, last: Fit | None, pack: Pack, settings: Settings) -> Fit | None:
     """The face of a frame, near where it was or anywhere."""
     clock = Clock()
     if last is not None and last.face_score is not None:
         near = fit_faces(photo, pack, replace(settings, max_faces=1, box_px=last.box_px), clock)
         if near and (near[0].face_score or 0.0) >= pack.manifest.least_face_score:
             return near[0]
-    if not search:
-        return None
     found = fit_faces(photo, pack, replace(settings, box_px=None, max_faces=None), clock)
     return found[0] if found else None
 

@@ -14,7 +14,11 @@ SHAPE, DETAIL, TEXTURED, ALBEDO, NORMALS = "shape", "detail", "textured", "albed
 RENDERINGS = (SHAPE, DETAIL, TEXTURED, ALBEDO, NORMALS)
 SIDE_BY_SIDE = "side-by-side"
 
-KEY, FILL, SKY = 1.35, 0.3, 0.45  # brightness of a named light, of its fill from the viewer, and from everywhere
+KEY, FILL, SKY = (
+    1.35,
+    0.3,
+    0.45,
+)  # brightness of a named light, of its fill from the viewer, and from everywhere
 NAMED_LIGHTS = {  # azimuth and elevation in degrees; positive azimuth is image right
     "front": (0.0, 15.0),
     "left": (-60.0, 20.0),
@@ -28,9 +32,13 @@ NAMED_LIGHTS = {  # azimuth and elevation in degrees; positive azimuth is image 
 class Light:
     """Parallel lights that stay with the camera: brightness = ambient + sum of clamp(n . l, 0, 1) * intensity."""
 
-    lights: np.ndarray  # float32 [L, 4]: unit direction towards the light (head frame of a head looking ahead), intensity
+    lights: (
+        np.ndarray
+    )  # float32 [L, 4]: unit direction towards the light (head frame of a head looking ahead), intensity
     ambient: float
-    on_texture: bool  # whether it also falls on photos and albedo; the light of a photo is in its texture already
+    on_texture: (
+        bool  # whether it also falls on photos and albedo; the light of a photo is in its texture already
+    )
 
 
 def studio() -> Light:

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deca_cli.animate.correspondence import Correspondence, correspond, onto_itself
-from deca_cli.animate.motion import Motion
-from deca_cli.animate.spaces import ExpressionSpace
 from deca_cli.heads.model import HeadModel
+
+if TYPE_CHECKING:
+    from deca_cli.animate.motion import Motion
+    from deca_cli.animate.spaces import ExpressionSpace
 
 RIDGE = 2e-3
 JAW_RAD = (0.2, 0.1, 0.1)  # turn about x, y, z over which the jaw is taken as straight
@@ -52,7 +55,9 @@ def retarget(motion: Motion, target: ExpressionSpace) -> Motion:
     parts = [_solve(fit, motion, slice(at, at + CHUNK)) for at in range(0, motion.length, CHUNK)]
     solved = torch.from_numpy(np.concatenate(parts)).float()
     jaw = solved[:, fit.expressions :] if solved.shape[1] > fit.expressions else torch.zeros(motion.length, 3)
-    return replace(motion, space=target, expression=solved[:, : fit.expressions].contiguous(), jaw=jaw.contiguous())
+    return replace(
+        motion, space=target, expression=solved[:, : fit.expressions].contiguous(), jaw=jaw.contiguous()
+    )
 
 
 def by_name(motion: Motion, target: ExpressionSpace) -> Tensor:

@@ -30,7 +30,13 @@ BRIGHTNESS = (0.35, 1.25)  # range of the factor
 GRID = 512
 FACE_REGION = "skin"
 FADE_M = 0.035  # metres into the mouth after which a third of the light is left
-ALWAYS = (*COLOURS, "lips", "eyeball_left", "eyeball_right", "eye_sockets")  # belongs to the face wherever it lies in the map
+ALWAYS = (
+    *COLOURS,
+    "lips",
+    "eyeball_left",
+    "eyeball_right",
+    "eye_sockets",
+)  # belongs to the face wherever it lies in the map
 FEATHER = 14  # texels of 512 over which the face fades at its edge
 
 
@@ -50,8 +56,8 @@ def paint_inside(head: HeadAssets, texture: np.ndarray) -> np.ndarray:
             continue
         mask = cv2.dilate((regions == _number(head, name)).astype(np.uint8), np.ones((3, 3), np.uint8))
         # A seam's neighbour in the chart may be skin: what belongs to another region keeps its colour.
-        mask &= (regions == _number(head, name)) | (regions < 0)
-        full = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
+        mask = np.where((regions == _number(head, name)) | (regions < 0), mask, 0)
+        full = cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
         light = cv2.resize(depth_light(head), (size, size), interpolation=cv2.INTER_LINEAR)[full]
         painted[full] = np.clip(np.array(colour) * factor * light[:, None], 0, 255).astype(np.uint8)
     return painted
@@ -82,8 +88,12 @@ def region_map(head: HeadAssets) -> np.ndarray:
     """int16 [GRID, GRID]: number of the region on each texel, that of the nearest corner; -1 outside the chart."""
     triangle, weights = _chart(head)
     nearest = weights.argmax(axis=2)
-    assert head.vertex_regions is not None
-    regions = head.vertex_regions[head.faces[np.maximum(triangle, 0), nearest]].astype(np.int16)
+    numbers = (
+        np.zeros(len(head.template_vertices), np.uint8)
+        if head.vertex_regions is None
+        else head.vertex_regions
+    )
+    regions = numbers[head.faces[np.maximum(triangle, 0), nearest]].astype(np.int16)
     return np.asarray(np.where(triangle >= 0, regions, -1))
 
 

@@ -44,7 +44,9 @@ def expressions(shown: Sequence[Amounts] | None = None) -> list[Keyframe]:
 
 def _swaying(keys: list[tuple[float, Amounts]], end: float, turns: int, steps: int) -> list[Keyframe]:
     """Add the sway; its own times lie between those of the expressions, which are interpolated there."""
-    times = sorted({round(time, 6) for time, _ in keys} | {round(end * step / steps, 6) for step in range(steps + 1)})
+    times = sorted(
+        {round(time, 6) for time, _ in keys} | {round(end * step / steps, 6) for step in range(steps + 1)}
+    )
     found = []
     for time in times:
         phase = 2 * math.pi * turns * time / end
@@ -62,7 +64,8 @@ def _between(keys: Sequence[tuple[float, Amounts]], time: float) -> dict[str, fl
     share = share * share * (3 - 2 * share)
     names = {**keys[before][1], **keys[after][1]}
     return {
-        name: (1 - share) * keys[before][1].get(name, 0.0) + share * keys[after][1].get(name, 0.0) for name in names
+        name: (1 - share) * keys[before][1].get(name, 0.0) + share * keys[after][1].get(name, 0.0)
+        for name in names
     }
 
 

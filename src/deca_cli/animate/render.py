@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.captures import Decoder
 
 CPU_BATCH, GPU_BATCH = 4, 32
-SMOOTH_UP_TO = 1_000_000  # pixels of a panel up to which edges are smoothed by four samples a pixel, unless asked for
+SMOOTH_UP_TO = (
+    1_000_000  # pixels of a panel up to which edges are smoothed by four samples a pixel, unless asked for
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,9 @@ class Scene:
         return 2 if self.panels[0].frame.width * self.height <= SMOOTH_UP_TO else 1
 
     @staticmethod
-    def of(source: Source, panels: tuple[Panel, ...], light: Light, opacity: np.ndarray | None = None) -> Scene:
+    def of(
+        source: Source, panels: tuple[Panel, ...], light: Light, opacity: np.ndarray | None = None
+    ) -> Scene:
         """The scene of a source with what its panels need.
 
         Raises:
@@ -185,11 +189,19 @@ class _CpuPainter:
                 _, region, triangle, weights = known
                 if triangle.size:
                     shade(
-                        triangle, weights, skin, self.scene.light, panel.kind, out[region], torch.get_num_threads()
+                        triangle,
+                        weights,
+                        skin,
+                        self.scene.light,
+                        panel.kind,
+                        out[region],
+                        torch.get_num_threads(),
                     )
             yield frame
 
-    def _fragments(self, projected: Tensor, frame: Frame) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    def _fragments(
+        self, projected: Tensor, frame: Frame
+    ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
         """The head's bounding box in the frame, and the samples in it."""
         placed = frame.place(projected)
         (left, top), (right, bottom) = placed[:, :2].amin(0).tolist(), placed[:, :2].amax(0).tolist()
@@ -216,7 +228,9 @@ class _GpuPainter:
         self.head = head
         device = head.template_vertices.device
         self.pictures = {
-            panel.kind: None if picture is None else torch.from_numpy(picture).to(device).permute(2, 0, 1) / 255
+            panel.kind: None
+            if picture is None
+            else torch.from_numpy(picture).to(device).permute(2, 0, 1) / 255
             for panel in scene.panels
             for picture in [scene.picture_for(panel.kind)]
         }
@@ -265,5 +279,3 @@ def _pixels(low: float, high: float, count: int) -> tuple[int, int]:
         return 0, 0
     first, last = math.floor((low + 1) / 2 * count), math.ceil((high + 1) / 2 * count)
     return min(max(first, 0), count), min(max(last, 0), count)
-
-

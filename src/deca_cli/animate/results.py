@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from deca_cli import __version__
-from deca_cli.animate.combine import TransferRule
 from deca_cli.animate.frame import Frame, on_photo, square_in
 from deca_cli.animate.looks import DETAIL, SHAPE, TEXTURED, Light, studio
 from deca_cli.animate.mapping import retarget
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from deca_cli.animate.combine import TransferRule
     from deca_cli.animate.drivers import Driver
     from deca_cli.animate.source import Source
     from deca_cli.export.capture import Capture
@@ -61,7 +61,9 @@ def cut_square(photo: np.ndarray, to_photo: np.ndarray, pack: Pack, side: int) -
     return np.asarray(cv2.warpAffine(photo, matrix[:2], (side, side), flags=flags))
 
 
-def pictures_of(source: Source, codes: Codes, kinds: Sequence[str], side: int, light: Light | None = None) -> list[np.ndarray]:
+def pictures_of(
+    source: Source, codes: Codes, kinds: Sequence[str], side: int, light: Light | None = None
+) -> list[np.ndarray]:
     """Renderings of some heads in the source's crop, one picture a head with the kinds side by side."""
     frame = square_in(side, side)
     panels = tuple(Panel(kind, frame, index * side) for index, kind in enumerate(kinds))
@@ -113,7 +115,9 @@ def composite_frame(source: Source, most: int = PANEL_MAX_SIDE) -> Frame:
     return replace(place, width=photo.shape[1], height=photo.shape[0], background=photo)
 
 
-def save_transfer(source: Source, driver: Driver, codes: Codes, folder: Path, request: dict[str, Any], side: int) -> list[Path]:
+def save_transfer(
+    source: Source, driver: Driver, codes: Codes, folder: Path, request: dict[str, Any], side: int
+) -> list[Path]:
     """Write one transferred face; `params.json` is the last file, as with `deca reconstruct`.
 
     Raises:
@@ -150,7 +154,9 @@ def write_moved_meshes(capture: Capture, texture: np.ndarray | None, folder: Pat
         fine = capture.detail
         meshes.append(("head_detail.obj", fine.vertices, fine.faces, fine.uv_coordinates, fine.faces))
     for name, vertices, faces, uv, uv_faces in meshes:
-        files.append(write_obj(folder / name, vertices, faces, uv, uv_faces, material=material, comments=comments))
+        files.append(
+            write_obj(folder / name, vertices, faces, uv, uv_faces, material=material, comments=comments)
+        )
     return files
 
 
@@ -180,7 +186,9 @@ def save_clip_params(source: Source, codes: Codes, fps: float, folder: Path) -> 
 def arkit_csv(pack: Pack, codes: Codes, fps: float) -> str:
     """Frames as rows: time in seconds, ARKit coefficients, head angles in radians; `--driver` reads it again."""
     pose = codes.pose.cpu()
-    motion = retarget(Motion(space_of(pack), codes.expression.cpu(), pose[:, 3:], pose[:, :3], fps), arkit_space())
+    motion = retarget(
+        Motion(space_of(pack), codes.expression.cpu(), pose[:, 3:], pose[:, :3], fps), arkit_space()
+    )
     angles = torch.deg2rad(matrix_to_euler_degrees(axis_angle_to_matrix(pose[:, :3].double())))
     table = np.column_stack([np.arange(motion.length) / fps, motion.expression.numpy(), angles.numpy()])
     text = io.StringIO()

@@ -1,17 +1,17 @@
 """`--script`: keyframes in a TOML file.
 
-    fps = 25            # optional, as are size, rendering, light, zoom
-    rendering = "textured"
+fps = 25            # optional, as are size, rendering, light, zoom
+rendering = "textured"
 
-    [[keyframe]]
-    time = 0.0          # seconds
+[[keyframe]]
+time = 0.0          # seconds
 
-    [[keyframe]]
-    time = 0.8
-    expression = { smile = 0.9, jawOpen = 0.1 }   # or "smile=0.9,jawOpen=0.1"
-    yaw = 20            # degrees, as are pitch and roll
-    zoom = 1.2
-    ease = "smooth"     # or "linear", "hold": the way to this keyframe
+[[keyframe]]
+time = 0.8
+expression = { smile = 0.9, jawOpen = 0.1 }   # or "smile=0.9,jawOpen=0.1"
+yaw = 20            # degrees, as are pitch and roll
+zoom = 1.2
+ease = "smooth"     # or "linear", "hold": the way to this keyframe
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ else:
 if TYPE_CHECKING:
     from pathlib import Path
 
-OPTIONS: dict[str, tuple[type, ...]] = {"fps": (int, float), "size": (int, str), "rendering": (str,), "light": (str,)}
+OPTIONS: dict[str, tuple[type, ...]] = {
+    "fps": (int, float),
+    "size": (int, str),
+    "rendering": (str,),
+    "light": (str,),
+}
 KEYS: dict[str, tuple[type, ...]] = {
     "time": (int, float), "expression": (dict, str), "yaw": (int, float), "pitch": (int, float), "roll": (int, float),
     "zoom": (int, float), "ease": (str,),
@@ -94,7 +99,9 @@ def _keyframe(where: str, row: object) -> Keyframe:
         raise UsageError(f"{where}: zoom lies between 0.05 and 20, and time is not negative.")
     given = row.get("expression", {})
     try:
-        amounts = parse_expression(given) if isinstance(given, str) else {k: float(v) for k, v in given.items()}
+        amounts = (
+            parse_expression(given) if isinstance(given, str) else {k: float(v) for k, v in given.items()}
+        )
         check_expression(amounts)
     except (UsageError, TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from None

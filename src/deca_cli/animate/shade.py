@@ -8,6 +8,7 @@ Nothing is stored between the steps. Rows are cut into bands for threads, as in 
 from __future__ import annotations
 
 import collections
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from deca_cli.animate.looks import Light
 
 CLAY_MODE, TEXTURE_MODE, NORMAL_MODE = 0, 1, 2
-MODES = {SHAPE: CLAY_MODE, DETAIL: CLAY_MODE, TEXTURED: TEXTURE_MODE, ALBEDO: TEXTURE_MODE, NORMALS: NORMAL_MODE}
+MODES = {
+    SHAPE: CLAY_MODE,
+    DETAIL: CLAY_MODE,
+    TEXTURED: TEXTURE_MODE,
+    ALBEDO: TEXTURE_MODE,
+    NORMALS: NORMAL_MODE,
+}
 RELIEF = (0.4, 1.6)  # how far wrinkles may darken and brighten a texture that keeps its photo's light
 LEAST_SHADE = 0.05
 
@@ -72,7 +79,7 @@ def shade(
 
     bands = 3 * threads if threads > 1 else 1
     edges = np.linspace(0, out.shape[0], bands + 1).astype(int).tolist()
-    tasks = list(zip(edges[:-1], edges[1:], strict=True))
+    tasks = list(itertools.pairwise(edges))
     if threads <= 1:
         draw(tasks[0])
         return
@@ -108,65 +115,107 @@ def _brightness(x, y, z, lights, ambient):  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _mix(weights, values, i, j, k):  # type: ignore[no-untyped-def]
+    """Three rows of three values each, weighted."""
+    b0, b1, b2 = weights[0], weights[1], weights[2]
+    x = b0 * values[i, 0] + b1 * values[j, 0] + b2 * values[k, 0]
+    y = b0 * values[i, 1] + b1 * values[j, 1] + b2 * values[k, 1]
+    z = b0 * values[i, 2] + b1 * values[j, 2] + b2 * values[k, 2]
+    return x, y, z
+
+
+@_jit
+def _factor(coarse, fine, lights, ambient, relit, detailed):  # type: ignore[no-untyped-def]
+    """What a texture's colour is multiplied by: the light, or what wrinkles change in it."""
+    if relit:
+        return _brightness(fine[0], fine[1], fine[2], lights, ambient)
+    if not detailed:
+        return np.float32(1.0)
+    smooth = _brightness(coarse[0], coarse[1], coarse[2], lights, ambient)
+    relief = _brightness(fine[0], fine[1], fine[2], lights, ambient) / max(smooth, np.float32(LEAST_SHADE))
+    return min(max(relief, np.float32(RELIEF[0])), np.float32(RELIEF[1]))
+
+
+@_jit
+def _colour(coarse, fine, texture, u, v, lights, ambient, flags):  # type: ignore[no-untyped-def]
+    """Red, green, blue in 0..255 of one sample."""
+    mode, relit, detailed, flat = flags
+    if mode == CLAY_MODE:
+        grey = np.float32(255.0 * GREY) * _brightness(fine[0], fine[1], fine[2], lights, ambient)
+        return grey, grey, grey
+    if mode == NORMAL_MODE:
+        length = max(np.sqrt(fine[0] ** 2 + fine[1] ** 2 + fine[2] ** 2), np.float32(1e-6))
+        half, one = np.float32(127.5), np.float32(1.0)
+        return (
+            half * (fine[0] / length + one),
+            half * (fine[1] / length + one),
+            half * (fine[2] / length + one),
+        )
+    red, green, blue = _bilinear(texture, u, v)
+    factor = _factor(coarse, fine, lights, ambient, relit, detailed and not flat)
+    return factor * red, factor * green, factor * blue
+
+
+@_jit
+def _sample(  # type: ignore[no-untyped-def]
+    face, weights, corners, uv, normals, detail, texture, opacity, lights, ambient, flags
+):
+    """Colour of one sample times its opacity, and the opacity; 0 where the surface faces away."""
+    nothing = np.float32(0.0)
+    i, j, k = corners[face, 0], corners[face, 1], corners[face, 2]
+    coarse = _mix(weights, normals, i, j, k)
+    if -coarse[2] >= SHAPE_FACING:
+        return nothing, nothing, nothing, nothing
+    b0, b1, b2 = weights[0], weights[1], weights[2]
+    u = b0 * uv[face, 0, 0] + b1 * uv[face, 1, 0] + b2 * uv[face, 2, 0]
+    v = b0 * uv[face, 0, 1] + b1 * uv[face, 1, 1] + b2 * uv[face, 2, 1]
+    fine = _bilinear(detail, u, v) if flags[2] else coarse
+    opaque = _bilinear(opacity, u, v)[0] if opacity.size > 0 else np.float32(1.0)
+    red, green, blue = _colour(coarse, fine, texture, u, v, lights, ambient, flags)
+    return opaque * red, opaque * green, opaque * blue, opaque
+
+
+@_jit
+def _lay_over(pixel, red, green, blue, rest):  # type: ignore[no-untyped-def]
+    """Colour over what of the background is still seen."""
+    pixel[0] = min(max(red + rest * pixel[0] + np.float32(0.5), 0.0), 255.0)
+    pixel[1] = min(max(green + rest * pixel[1] + np.float32(0.5), 0.0), 255.0)
+    pixel[2] = min(max(blue + rest * pixel[2] + np.float32(0.5), 0.0), 255.0)
+
+
+@_jit
 def _shade_band(  # type: ignore[no-untyped-def]
-    triangle, barycentrics, corners, uv, normals, detail, texture, opacity, lights, ambient, flags, samples, first, last, out
+    triangle,
+    barycentrics,
+    corners,
+    uv,
+    normals,
+    detail,
+    texture,
+    opacity,
+    lights,
+    ambient,
+    flags,
+    samples,
+    first,
+    last,
+    out,
 ):
     """Rows first ... last - 1 of `out`."""
-    mode, relit, detailed, flat = flags
+    count = np.float32(samples * samples)
     for row in range(first, last):
         for column in range(out.shape[1]):
-            red = green = blue = np.float32(0.0)
-            seen = np.float32(0.0)
-            for dy in range(samples):
-                for dx in range(samples):
-                    y, x = row * samples + dy, column * samples + dx
-                    face = triangle[y, x]
-                    if face < 0:
-                        continue
-                    b0, b1, b2 = barycentrics[y, x, 0], barycentrics[y, x, 1], barycentrics[y, x, 2]
-                    i, j, k = corners[face, 0], corners[face, 1], corners[face, 2]
-                    nz = b0 * normals[i, 2] + b1 * normals[j, 2] + b2 * normals[k, 2]
-                    if -nz >= SHAPE_FACING:
-                        continue
-                    nx = b0 * normals[i, 0] + b1 * normals[j, 0] + b2 * normals[k, 0]
-                    ny = b0 * normals[i, 1] + b1 * normals[j, 1] + b2 * normals[k, 1]
-                    fx, fy, fz = nx, ny, nz
-                    u = v = np.float32(0.0)
-                    weight = np.float32(1.0)
-                    if detailed or mode == TEXTURE_MODE or opacity.size > 0:
-                        u = b0 * uv[face, 0, 0] + b1 * uv[face, 1, 0] + b2 * uv[face, 2, 0]
-                        v = b0 * uv[face, 0, 1] + b1 * uv[face, 1, 1] + b2 * uv[face, 2, 1]
-                    if opacity.size > 0:
-                        weight = _bilinear(opacity, u, v)[0]
-                    seen += weight
-                    if detailed:
-                        fx, fy, fz = _bilinear(detail, u, v)
-                    if mode == CLAY_MODE:
-                        grey = weight * np.float32(255.0 * GREY) * _brightness(fx, fy, fz, lights, ambient)
-                        red += grey
-                        green += grey
-                        blue += grey
-                    elif mode == NORMAL_MODE:
-                        length = max(np.sqrt(fx * fx + fy * fy + fz * fz), np.float32(1e-6))
-                        red += weight * np.float32(127.5) * (fx / length + np.float32(1.0))
-                        green += weight * np.float32(127.5) * (fy / length + np.float32(1.0))
-                        blue += weight * np.float32(127.5) * (fz / length + np.float32(1.0))
-                    else:
-                        factor = np.float32(1.0)
-                        if relit:
-                            factor = _brightness(fx, fy, fz, lights, ambient)
-                        elif detailed and not flat:
-                            fine = _brightness(fx, fy, fz, lights, ambient)
-                            coarse = _brightness(nx, ny, nz, lights, ambient)
-                            factor = fine / max(coarse, np.float32(LEAST_SHADE))
-                            factor = min(max(factor, np.float32(RELIEF[0])), np.float32(RELIEF[1]))
-                        r, g, h = _bilinear(texture, u, v)
-                        red += weight * factor * r
-                        green += weight * factor * g
-                        blue += weight * factor * h
+            red = green = blue = seen = np.float32(0.0)
+            for part in range(samples * samples):
+                y, x = row * samples + part // samples, column * samples + part % samples
+                if triangle[y, x] >= 0:
+                    r, g, b, opaque = _sample(
+                        triangle[y, x], barycentrics[y, x], corners, uv, normals, detail, texture, opacity, lights,
+                        ambient, flags,
+                    )  # fmt: skip
+                    red += r
+                    green += g
+                    blue += b
+                    seen += opaque
             if seen > 0:
-                count = np.float32(samples * samples)
-                rest = (count - seen) / count
-                out[row, column, 0] = min(max(red / count + rest * out[row, column, 0] + np.float32(0.5), 0.0), 255.0)
-                out[row, column, 1] = min(max(green / count + rest * out[row, column, 1] + np.float32(0.5), 0.0), 255.0)
-                out[row, column, 2] = min(max(blue / count + rest * out[row, column, 2] + np.float32(0.5), 0.0), 255.0)
+                _lay_over(out[row, column], red / count, green / count, blue / count, (count - seen) / count)

@@ -43,12 +43,18 @@ def shade_plain(
     mask = (fragments.covered & (-coarse[:, 2] < SHAPE_FACING))[:, None].to(coarse.dtype)
     fine = coarse
     grid = None
-    if opacity is not None or (detail is not None and kind in {DETAIL, TEXTURED, NORMALS}) or kind in {TEXTURED, ALBEDO}:
+    if (
+        opacity is not None
+        or (detail is not None and kind in {DETAIL, TEXTURED, NORMALS})
+        or kind in {TEXTURED, ALBEDO}
+    ):
         grid = texture_grid(fragments, uv_coordinates, uv_faces)
     if opacity is not None:
         mask = mask * _look_up(opacity, grid)
     if detail is not None and kind in {DETAIL, TEXTURED, NORMALS}:
-        fine = F.grid_sample(detail, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        fine = F.grid_sample(
+            detail, _needed(grid), mode="bilinear", padding_mode="border", align_corners=False
+        )
     if kind in {SHAPE, DETAIL}:
         return (GREY * brightness(fine, light)).expand(-1, 3, -1, -1) * mask, mask
     if kind == NORMALS:
@@ -67,6 +73,12 @@ def shade_plain(
 
 def _look_up(picture: Tensor, grid: Tensor | None) -> Tensor:
     """[D, U, U] at every pixel: [B, D, H, W]; beyond the border it repeats."""
-    assert grid is not None
+    grid = _needed(grid)
     every = picture[None].expand(len(grid), -1, -1, -1)
     return F.grid_sample(every, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _needed(grid: Tensor | None) -> Tensor:
+    if grid is None:
+        raise ValueError("nothing said that places in the UV map are needed")
+    return grid

@@ -117,7 +117,9 @@ def _held(motion: Motion, fps: float) -> Motion:
     """Each picture of a motion for HOLD_S."""
     index = torch.arange(motion.length).repeat_interleave(max(1, round(HOLD_S * fps)))
     head = None if motion.head is None else motion.head[index]
-    return replace(motion, expression=motion.expression[index], jaw=motion.jaw[index], head=head, fps=fps, labels=())
+    return replace(
+        motion, expression=motion.expression[index], jaw=motion.jaw[index], head=head, fps=fps, labels=()
+    )
 
 
 def _rule(style: Style) -> TransferRule:
@@ -129,7 +131,9 @@ def _drawn(source: Source, codes: Codes, fps: float, style: Style, zoom: Tensor 
     if style.composite:
         kind = style.kinds[0] if style.kinds else TEXTURED
         most = max(style.size) if style.size else 1080
-        return Show(codes.batch_size, fps, lambda: composite_clip(source, codes, kind, style.light, most), codes)
+        return Show(
+            codes.batch_size, fps, lambda: composite_clip(source, codes, kind, style.light, most), codes
+        )
     kinds = style.kinds or _beside(source)
     width, height = style.size or (PANEL_SIDE * len(kinds), PANEL_SIDE)
     panel_width = width // len(kinds)
@@ -144,12 +148,16 @@ def _drawn(source: Source, codes: Codes, fps: float, style: Style, zoom: Tensor 
     codes_seen = replace(codes_seen, camera=camera)
     panels = tuple(Panel(kind, frame, index * panel_width) for index, kind in enumerate(kinds))
     scene = Scene.of(source, panels, style.light)
-    return Show(codes.batch_size, fps, lambda: render_clip(scene, codes_seen), codes_seen, _detail_note(source, kinds))
+    return Show(
+        codes.batch_size, fps, lambda: render_clip(scene, codes_seen), codes_seen, _detail_note(source, kinds)
+    )
 
 
 def _detail_note(source: Source, kinds: Sequence[str]) -> tuple[str, ...]:
     if DETAIL in kinds and not source.pack.has_detail:
-        return (f"The model {source.pack.manifest.name} has no detail networks: `detail` shows the coarse shape.",)
+        return (
+            f"The model {source.pack.manifest.name} has no detail networks: `detail` shows the coarse shape.",
+        )
     return ()
 
 
@@ -169,7 +177,12 @@ def neutral_head(source: Source) -> Tensor:
 
 
 def teaser(
-    source: Source, drivers: Sequence[Driver], named: Sequence[Mapping[str, float]], style: Style, *, official: bool
+    source: Source,
+    drivers: Sequence[Driver],
+    named: Sequence[Mapping[str, float]],
+    style: Style,
+    *,
+    official: bool,
 ) -> Show:
     """The official teaser: the photo, its shape, views of it, and its expressions side by side."""
     space = space_of(source.pack)
@@ -189,7 +202,9 @@ def teaser(
         columns = smooth_columns(source.codes, motion, camera, jaw_index=jaw_index)
     kind = style.kinds[0] if style.kinds else finest_shape(source.pack)
     fps = style.fps or (TEASER_FPS if official else USUAL_FPS)
-    return Show(columns.views.batch_size, fps, lambda: _teaser_frames(source, columns, kind, side, style.light))
+    return Show(
+        columns.views.batch_size, fps, lambda: _teaser_frames(source, columns, kind, side, style.light)
+    )
 
 
 def _teaser_camera(source: Source, side: int) -> tuple[float, ...]:
@@ -200,7 +215,9 @@ def _teaser_camera(source: Source, side: int) -> tuple[float, ...]:
     return tuple(codes.camera[0].tolist())
 
 
-def _teaser_frames(source: Source, columns: Columns, kind: str, side: int, light: Light) -> Iterator[np.ndarray]:
+def _teaser_frames(
+    source: Source, columns: Columns, kind: str, side: int, light: Light
+) -> Iterator[np.ndarray]:
     if kind not in RENDERINGS:
         raise UsageError(f"--rendering {kind} is not one of {', '.join(RENDERINGS)}.")
 
@@ -213,4 +230,3 @@ def _teaser_frames(source: Source, columns: Columns, kind: str, side: int, light
         still.insert(0, cut_square(source.photo.pixels, source.fit.crop.to_photo, source.pack, side))
     for view, face in zip(column(columns.views, kind), column(columns.expressions, kind), strict=True):
         yield np.concatenate([*still, view, face], axis=1)
-

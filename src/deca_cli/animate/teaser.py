@@ -42,7 +42,7 @@ def official_columns(source: Codes, motion: Motion, camera: tuple[float, ...] = 
     yaw = torch.tensor(list(itertools.islice(itertools.cycle(YAWS_DEG), frames)))
     views = _views(source, yaw.float(), camera)
     expression = source.expression.repeat(frames, 1)
-    jaw = _jaw(torch.tensor(JAWS_DEG[: frames]).float()).to(source.pose)
+    jaw = _jaw(torch.tensor(JAWS_DEG[:frames]).float()).to(source.pose)
     jaw = torch.cat([jaw[: len(JAWS_DEG) - 1], motion.jaw.to(source.pose)])
     expression[len(JAWS_DEG) - 1 :] = motion.expression.to(expression)
     return Columns(views, _faces(source, expression, jaw, camera))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -84,9 +85,11 @@ def check_times(keyframes: Sequence[Keyframe]) -> None:
     if not keyframes:
         raise UsageError("A clip needs at least one keyframe.")
     times = [key.time_s for key in keyframes]
-    for number, (before, after) in enumerate(zip(times[:-1], times[1:], strict=True), 2):
+    for number, (before, after) in enumerate(itertools.pairwise(times), 2):
         if not after > before:
-            raise UsageError(f"keyframe {number} is at {after:g} s, not later than the one before at {before:g} s.")
+            raise UsageError(
+                f"keyframe {number} is at {after:g} s, not later than the one before at {before:g} s."
+            )
 
 
 def _numbers(key: Keyframe) -> Tensor:

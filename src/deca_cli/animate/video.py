@@ -1,4 +1,4 @@
-"""Video in (OpenCV) and out (ffmpeg through imageio, GIF and PNG through Pillow and OpenCV), frame by frame."""
+"""Video in (OpenCV) and out (ffmpeg through imageio, GIF through Pillow, PNG through OpenCV), frame by frame."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
-from PIL import GifImagePlugin, Image
 
+from deca_cli.animate.gif import GifWriter
 from deca_cli.errors import InputError, OutputError, UsageError
 from deca_cli.export.atomic import make_folder, output_error
 from deca_cli.export.pictures import write_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 USUAL_FPS = 25.0
-GIF_COLOURS = 96
-GIF_HELD_BYTES = 64_000_000  # of first frames held back to choose the palette
-GIF_LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"  # for ever
-GIF_STILL = 6  # a pixel that changes by no more than this of 255 stays as it was, which keeps GIFs small
 MP4_QUALITY = 20  # constant rate factor: 18 can hardly be told from the original, 23 is x264's default
 INSTALL = "MP4 needs ffmpeg: pip install 'deca-cli[video]', or write a .gif or a folder of PNG files instead."
 
@@ -39,6 +34,9 @@ class FrameWriter(Protocol):
 
     def close(self) -> None:
         """Finish the file."""
+
+    def abandon(self) -> None:
+        """Let go of what is open, after an error or after `close`."""
 
 
 def video_fps(path: Path) -> float:
@@ -89,7 +87,9 @@ def kind_of_output(path: Path) -> str:
     if suffix in {".mp4", ".gif"}:
         return suffix[1:]
     if suffix and not path.is_dir():
-        raise UsageError(f"--output {path}: clips end in .mp4 or .gif; a name without an ending is a folder of PNGs.")
+        raise UsageError(
+            f"--output {path}: clips end in .mp4 or .gif; a name without an ending is a folder of PNGs."
+        )
     return "png"
 
 
@@ -109,7 +109,9 @@ def open_writer(path: Path, fps: float) -> Iterator[FrameWriter]:
     kind = kind_of_output(path)
     make_folder(path.parent)
     draft = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.part{path.suffix}")
-    writer = {"mp4": _Mp4Writer, "gif": _GifWriter, "png": _PngWriter}[kind](draft, fps)
+    kinds: dict[str, Callable[[Path, float], FrameWriter]]
+    kinds = {"mp4": _Mp4Writer, "gif": GifWriter, "png": _PngWriter}
+    writer = kinds[kind](draft, fps)
     try:
         yield writer
         writer.close()
@@ -175,7 +177,7 @@ class _Mp4Writer:
 
 
 def _start_ffmpeg(path: Path, size: tuple[int, int], fps: float) -> Any:  # noqa: ANN401 - a generator
-    """imageio's ffmpeg, waiting for frames."""
+    """Imageio's ffmpeg, waiting for frames."""
     import imageio_ffmpeg
 
     pipe = imageio_ffmpeg.write_frames(
@@ -192,96 +194,6 @@ def _start_ffmpeg(path: Path, size: tuple[int, int], fps: float) -> Any:  # noqa
     )
     pipe.send(None)
     return pipe
-
-
-class _GifWriter:
-    """GIF of one palette; of each frame only the rectangle that has changed since the one before.
-
-    The palette is taken from as many of the first frames as may be held back.
-    """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
-        self.file: BinaryIO | None = None
-        self.palette: Image.Image | None = None
-        self.held: list[np.ndarray] = []
-        self.before: np.ndarray | None = None
-        self.written_cs, self.count = 0, 0
-        self.waiting: tuple[Image.Image, tuple[int, int]] | None = None
-
-    def write(self, frame: np.ndarray) -> None:
-        if self.palette is not None:
-            self._add(frame)
-            return
-        self.held.append(frame.copy())
-        if len(self.held) * frame.nbytes > GIF_HELD_BYTES:
-            self._release()
-
-    def _release(self) -> None:
-        """Choose the palette and write what was held back."""
-        self.palette = _palette(self.held)
-        for frame in self.held:
-            self._add(frame)
-        self.held = []
-
-    def _add(self, frame: np.ndarray) -> None:
-        if self.before is None:
-            self._begin(frame)
-        else:
-            changed = (np.abs(frame.astype(np.int16) - self.before) > GIF_STILL).any(axis=2)
-            rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-            if len(rows):
-                self._flush()
-                y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-                self.before[y0:y1, x0:x1] = frame[y0:y1, x0:x1]
-                self.waiting = (self._quantised(frame[y0:y1, x0:x1]), (int(x0), int(y0)))
-        self.count += 1
-
-    def _begin(self, frame: np.ndarray) -> None:
-        self.file = self.path.open("wb")
-        picture = self._quantised(frame)
-        for block in GifImagePlugin.getheader(picture, info={"loop": 0})[0]:
-            self.file.write(block)
-        self.file.write(GIF_LOOP)
-        self.before, self.waiting = frame.copy(), (picture, (0, 0))
-
-    def _quantised(self, frame: np.ndarray) -> Image.Image:
-        assert self.palette is not None
-        return Image.fromarray(frame).quantize(palette=self.palette, dither=Image.Dither.NONE)
-
-    def _flush(self) -> None:
-        """Write the waiting picture, shown until now; GIF counts in hundredths of a second."""
-        if self.waiting is None or self.file is None:
-            return
-        until = round(100 * self.count / self.fps)
-        picture, offset = self.waiting
-        duration_ms = 10 * max(2, until - self.written_cs)
-        for block in GifImagePlugin.getdata(picture, offset, duration=duration_ms, include_color_table=False):
-            self.file.write(block)
-        self.written_cs, self.waiting = until, None
-
-    def close(self) -> None:
-        if self.held:
-            self._release()
-        if self.file is None:
-            raise OutputError("There is no frame to write. Choose a longer clip.")
-        self._flush()
-        self.file.write(b";")
-        self.file.close()
-        self.file = None
-
-    def abandon(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-
-def _palette(frames: list[np.ndarray]) -> Image.Image:
-    """A palette for the colours of some frames."""
-    chosen = frames[:: max(1, len(frames) // 8)]
-    step = max(1, max(chosen[0].shape) // 300)
-    return Image.fromarray(np.concatenate([frame[::step, ::step] for frame in chosen])).quantize(
-        colors=GIF_COLOURS, method=Image.Quantize.MEDIANCUT
-    )
 
 
 class _PngWriter:

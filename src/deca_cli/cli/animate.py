@@ -38,7 +38,11 @@ def animate(
     ] = Path("animation.mp4"),
     preset: Annotated[
         str,
-        typer.Option(metavar="expressions|turntable|talk|blink|teaser", help="What happens.", show_default="expressions"),
+        typer.Option(
+            metavar="expressions|turntable|talk|blink|teaser",
+            help="What happens.",
+            show_default="expressions",
+        ),
     ] = "",
     driver: Annotated[
         list[str] | None,
@@ -51,76 +55,109 @@ def animate(
     expression: Annotated[
         list[str] | None,
         typer.Option(
-            "--expression", "-e", metavar="smile=0.8,jawOpen=0.3",
-            help="An expression for the presets expressions and teaser; may be repeated.", show_default=False,
+            "--expression",
+            "-e",
+            metavar="smile=0.8,jawOpen=0.3",
+            help="An expression for the presets expressions and teaser; may be repeated.",
+            show_default=False,
         ),
     ] = None,
     rendering: Annotated[
         str,
         typer.Option(
             metavar="shape|detail|textured|albedo|normals|side-by-side",
-            help="How the head is shown; several joined by +.", show_default="side-by-side",
+            help="How the head is shown; several joined by +.",
+            show_default="side-by-side",
         ),
     ] = "",
     size: Annotated[
         tuple | None,
-        typer.Option(parser=parse_size, metavar="N|WxH", help="Pixels of the whole picture; a panel of the teaser.", show_default="1024x512"),
+        typer.Option(
+            parser=parse_size,
+            metavar="N|WxH",
+            help="Pixels of the whole picture; a panel of the teaser.",
+            show_default="1024x512",
+        ),
     ] = None,
-    fps: Annotated[float | None, typer.Option(min=1, max=240, help="Frames per second.", show_default="25, or the driver's")] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=1, max=240, help="Frames per second.", show_default="25, or the driver's"),
+    ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.04, help="Stretch a preset or script to this duration.", show_default=False)
+        float | None,
+        typer.Option(min=0.04, help="Stretch a preset or script to this duration.", show_default=False),
     ] = None,
     light: Annotated[
         str,
         typer.Option(
             metavar="studio|front|left|right|top|below|AZIMUTH,ELEVATION",
-            help="Light; with studio a texture keeps the light of its photo.", show_default="studio",
+            help="Light; with studio a texture keeps the light of its photo.",
+            show_default="studio",
         ),
     ] = "",
     camera: Annotated[
-        str, typer.Option(metavar="portrait|source", help="The whole head in the middle, or the view of the photo.")
+        str,
+        typer.Option(
+            metavar="portrait|source", help="The whole head in the middle, or the view of the photo."
+        ),
     ] = "portrait",
-    zoom: Annotated[float, typer.Option(min=0.05, max=20, help="Larger or smaller than the camera shows it.")] = 1.0,
+    zoom: Annotated[
+        float, typer.Option(min=0.05, max=20, help="Larger or smaller than the camera shows it.")
+    ] = 1.0,
     pose: Annotated[
         str | None,
         typer.Option(
             metavar="source|driver|frontal|YAW,PITCH,ROLL",
-            help="Which way the head looks (degrees); presets and scripts turn it from there.", show_default=False,
+            help="Which way the head looks (degrees); presets and scripts turn it from there.",
+            show_default=False,
         ),
     ] = None,
-    relative: Annotated[bool, typer.Option("--relative", help="Add the change from neutral to the source's expression.")] = False,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Add the change from neutral to the source's expression.")
+    ] = False,
     neutral: Annotated[
         str, typer.Option(help="The driver's neutral for --relative: calmest, first, or a frame's number.")
     ] = "calmest",
     intensity: Annotated[float, typer.Option(min=0.0, max=3.0, help="How strong the expressions are.")] = 1.0,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="jaw|mouth|eyes", help="What stays the source's; may be repeated.", show_default=False),
+        typer.Option(
+            metavar="jaw|mouth|eyes", help="What stays the source's; may be repeated.", show_default=False
+        ),
     ] = None,
-    composite: Annotated[bool, typer.Option("--composite", help="Draw the head into the source's photo.")] = False,
+    composite: Annotated[
+        bool, typer.Option("--composite", help="Draw the head into the source's photo.")
+    ] = False,
     official: Annotated[
         bool, typer.Option("--official", help="The teaser frame by frame as the official release has it.")
     ] = False,
     params: Annotated[
-        Path | None, typer.Option(help="Also write the codes of every frame into this folder.", show_default=False)
+        Path | None,
+        typer.Option(help="Also write the codes of every frame into this folder.", show_default=False),
     ] = None,
     max_gap: Annotated[
-        float, typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds.")
+        float,
+        typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds."),
     ] = 0.5,
     model: Annotated[
-        str | None, typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False)
+        str | None,
+        typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where networks and renderer run.")] = Device.auto,
     detector: Annotated[str, typer.Option(help="Face finder: lbp, face-alignment, auto.")] = "auto",
     bbox: Annotated[
         tuple | None,
-        typer.Option(parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."),
+        typer.Option(
+            parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."
+        ),
     ] = None,
     no_crop: Annotated[bool, typer.Option("--no-crop", help="Photos are aligned crops already.")] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
+    debug: Annotated[  # noqa: ARG001 - read by in_a_sentence
+        bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")
+    ] = False,
 ) -> None:
     """Animate the head of a source: presets, a driver, or a script of keyframes."""
     from deca_cli.animate.combine import check_keep, parse_pose

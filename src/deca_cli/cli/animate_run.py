@@ -69,7 +69,11 @@ def check(job: Job) -> None:
 
     if job.preset and job.preset not in (*PRESETS, TEASER):
         raise UsageError(f"--preset {job.preset}: there are {', '.join((*PRESETS, TEASER))}.")
-    given = [name for name, on in (("--preset", job.preset), ("--driver", job.drivers), ("--script", job.script)) if on]
+    given = [
+        name
+        for name, on in (("--preset", job.preset), ("--driver", job.drivers), ("--script", job.script))
+        if on
+    ]
     if len(given) > 1 and not (job.preset == TEASER and job.script is None):
         raise UsageError(f"{' and '.join(given)} exclude each other: each says what happens in the clip.")
     if job.named and job.preset not in {"", "expressions", TEASER}:
@@ -138,7 +142,9 @@ def _with_options(job: Job, options: Mapping[str, object]) -> Job:
             changes["size"] = parse_size(str(options["size"]))
         except typer.BadParameter as error:
             raise UsageError(f"{job.script}: size {error.message}") from None
-    changes |= {name: options[name] for name in ("rendering", "light") if not getattr(job, name) and name in options}
+    changes |= {
+        name: options[name] for name in ("rendering", "light") if not getattr(job, name) and name in options
+    }
     job = replace(job, **changes)  # type: ignore[arg-type]
     check(job)
     return job
@@ -170,8 +176,10 @@ def _show(job: Job, source: Source, keyframes: object, console: Console) -> Show
     if job.drivers:
         with console.status("Looking at the drivers ...") as status:
             as_clip = job.preset != TEASER
-            wanted = DriverSettings(replace(job.settings, box_px=None), as_clip, job.fps or 25.0, job.max_gap_s)
-            drivers = read_drivers(job.drivers, source.pack, wanted, watch=lambda text: status.update(text))
+            wanted = DriverSettings(
+                replace(job.settings, box_px=None), as_clip, job.fps or 25.0, job.max_gap_s
+            )
+            drivers = read_drivers(job.drivers, source.pack, wanted, watch=status.update)
     if job.preset == TEASER:
         return teaser(source, drivers, job.named, style, official=job.official)
     if drivers:

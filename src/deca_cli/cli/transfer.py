@@ -25,13 +25,21 @@ def transfer(
     expression: Annotated[
         list[str] | None,
         typer.Option(
-            "--expression", "-e", metavar="smile=0.8,jawOpen=0.3", help="A named expression; may be repeated.",
+            "--expression",
+            "-e",
+            metavar="smile=0.8,jawOpen=0.3",
+            help="A named expression; may be repeated.",
             show_default=False,
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("deca-transfer"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "deca-transfer"
+    ),
     relative: Annotated[
-        bool, typer.Option("--relative", help="Add the driver's change from its own neutral to the source's expression.")
+        bool,
+        typer.Option(
+            "--relative", help="Add the driver's change from its own neutral to the source's expression."
+        ),
     ] = False,
     neutral: Annotated[
         str, typer.Option(help="The driver's neutral for --relative: calmest, first, or a frame's number.")
@@ -39,10 +47,15 @@ def transfer(
     intensity: Annotated[float, typer.Option(min=0.0, max=3.0, help="How strong the expression is.")] = 1.0,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="jaw|mouth|eyes", help="What stays the source's; may be repeated.", show_default=False),
+        typer.Option(
+            metavar="jaw|mouth|eyes", help="What stays the source's; may be repeated.", show_default=False
+        ),
     ] = None,
     pose: Annotated[
-        str, typer.Option(metavar="source|driver|frontal|YAW,PITCH,ROLL", help="Which way the head looks (degrees).")
+        str,
+        typer.Option(
+            metavar="source|driver|frontal|YAW,PITCH,ROLL", help="Which way the head looks (degrees)."
+        ),
     ] = "source",
     composite: Annotated[
         bool, typer.Option("--composite", help="Also draw the result into the source's photo.")
@@ -51,29 +64,44 @@ def transfer(
         bool, typer.Option("--clip", help="Photos, in order, are the frames of one clip.")
     ] = False,
     video: Annotated[
-        str, typer.Option("--format", metavar="mp4|gif|png", help="Of clips; mp4 if ffmpeg is here, else gif.", show_default=False)
+        str,
+        typer.Option(
+            "--format",
+            metavar="mp4|gif|png",
+            help="Of clips; mp4 if ffmpeg is here, else gif.",
+            show_default=False,
+        ),
     ] = "",
     fps: Annotated[
-        float | None, typer.Option(min=1, max=240, help="Frames per second of clips; the driver's own.", show_default=False)
+        float | None,
+        typer.Option(
+            min=1, max=240, help="Frames per second of clips; the driver's own.", show_default=False
+        ),
     ] = None,
     max_gap: Annotated[
-        float, typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds.")
+        float,
+        typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds."),
     ] = 0.5,
     size: Annotated[int, typer.Option(min=64, max=2160, help="Side of a panel in pixels.")] = 512,
     model: Annotated[
-        str | None, typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False)
+        str | None,
+        typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
     detector: Annotated[str, typer.Option(help="Face finder: lbp, face-alignment, auto.")] = "auto",
     bbox: Annotated[
         tuple | None,
-        typer.Option(parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."),
+        typer.Option(
+            parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."
+        ),
     ] = None,
     no_crop: Annotated[bool, typer.Option("--no-crop", help="Photos are aligned crops already.")] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
+    debug: Annotated[  # noqa: ARG001 - read by in_a_sentence
+        bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")
+    ] = False,
 ) -> None:
     """Put the expression of drivers on the head of a source.
 

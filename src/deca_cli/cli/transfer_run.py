@@ -60,7 +60,7 @@ def run_job(job: Job) -> None:
     how = replace(job.settings, box_px=None)
     with console.status("Looking at the drivers ...") as status:
         wanted = DriverSettings(how, job.as_clip, job.fps or 25.0, job.max_gap_s)
-        drivers = read_drivers(job.drivers, source.pack, wanted, watch=lambda text: status.update(text))
+        drivers = read_drivers(job.drivers, source.pack, wanted, watch=status.update)
     drivers += _named_drivers(job)
     request = request_of(job.rule, [*job.drivers, *job.named])
     results = []
@@ -95,7 +95,9 @@ def open_source(
     source = read_source(text, model, where, settings)
     console.print(f"Model [bold]{source.pack.manifest.name}[/] on {where}.")
     if not source.pack.has_detail:
-        console.print("This model has no detail networks: the coarse shape moves, without wrinkles of its own.")
+        console.print(
+            "This model has no detail networks: the coarse shape moves, without wrinkles of its own."
+        )
     if not kernels_are_compiled():
         with console.status("Compiling the renderer, once on this machine ..."):
             compile_kernels()
