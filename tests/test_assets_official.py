@@ -15,8 +15,11 @@ from scipy import sparse
 
 from deca_cli.assets.albedo_file import read_albedo
 from deca_cli.assets.convert import convert_official
+from deca_cli.assets.dense_template import read_dense_template
+from deca_cli.assets.loss_networks import read_identity_network, read_vgg19_features
 from deca_cli.assets.official import read_deca_checkpoint, read_flame_head, read_mask, read_template
 from deca_cli.assets.pickles import plain_loads, read_npy, read_pickle
+from deca_cli.assets.recognise import recognise
 from deca_cli.errors import ModelError
 
 
@@ -125,24 +128,35 @@ def _nothing_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_pickles_that_run_code_are_refused_by_every_reader(tmp_path: Path, attack: str, protocol: int):
     content = pickle.dumps(ATTACKS[attack], protocol)
-    (tmp_path / "bad.pkl").write_bytes(content)
-    with pytest.raises(ModelError, match=r"bad\.pkl was refused: it asks for"):
-        read_pickle(tmp_path / "bad.pkl")
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": ()})
-    (tmp_path / "bad.npy").write_bytes(header.getvalue() + content)
-    with pytest.raises(ModelError, match=r"bad\.npy was refused: it asks for"):
-        read_npy(tmp_path / "bad.npy")
-    (tmp_path / "deca_model.tar").write_bytes(content)
-    with pytest.raises(ModelError, match="deca_model"):
-        read_deca_checkpoint(tmp_path / "deca_model.tar")
+    for name, readers, start in (
+        ("bad.pkl", (read_pickle, read_identity_network), b""),
+        ("bad.npy", (read_npy, read_dense_template), header.getvalue()),
+        ("deca_model.tar", (read_deca_checkpoint, read_vgg19_features), b""),
+    ):
+        (tmp_path / name).write_bytes(start + content)
+        for read in readers:
+            refused = name if name.endswith("tar") else rf"{name} was refused: it asks for"
+            with pytest.raises(ModelError, match=refused):
+                read(tmp_path / name)
+        found = recognise(tmp_path / name)
+        assert found.asset is None
+        assert found.problem is not None or protocol == 0  # a text pickle may look like any other text
 
 
 @pytest.mark.usefixtures("_nothing_ran")
 def test_checkpoints_that_run_code_are_refused(tmp_path: Path):
-    torch.save({"E_flame": Runs(mark)}, tmp_path / "deca_model.tar")
-    with pytest.raises(ModelError, match="deca_model"):
-        read_deca_checkpoint(tmp_path / "deca_model.tar")
+    for zipped in (True, False):
+        torch.save(
+            {"E_flame": Runs(mark)}, tmp_path / "deca_model.tar", _use_new_zipfile_serialization=zipped
+        )
+        for read in (read_deca_checkpoint, read_vgg19_features):
+            with pytest.raises(ModelError, match="deca_model"):
+                read(tmp_path / "deca_model.tar")
+        found = recognise(tmp_path / "deca_model.tar")
+        assert found.asset is None
+        assert found.problem is not None
 
 
 @pytest.mark.usefixtures("_nothing_ran")
