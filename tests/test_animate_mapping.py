@@ -71,6 +71,15 @@ def test_there_and_back_gives_the_same_faces(motion, twin):
     assert float(back.expression.max()) <= 1
 
 
+def test_closed_eyes_are_a_blink_and_not_a_look_down(motion, twin):
+    space, *_ = twin
+    closed = motion.select(EXPRESSIONS.index("eyes_closed"))
+    names = arkit_space().names
+    found = dict(zip(names, retarget(retarget(closed, space), arkit_space()).expression[0].tolist(), strict=True))
+    assert min(found["eyeBlinkLeft"], found["eyeBlinkRight"]) > 0.7
+    assert max(found["eyeLookDownLeft"], found["eyeLookDownRight"]) < 0.1
+
+
 def test_a_jaw_joint_opens_the_mouth_of_a_head_without_names(twin):
     """The stranger opens its mouth by its jaw's rotation; in ARKit's terms that is jawOpen."""
     space, *_ = twin

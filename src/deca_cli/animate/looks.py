@@ -67,7 +67,7 @@ def parse_light(text: str) -> Light:
             raise UsageError(f"--light {text}: say {names}, or AZIMUTH,ELEVATION in degrees.") from None
     turn, rise = math.radians(azimuth), math.radians(elevation)
     key = (math.sin(turn) * math.cos(rise), math.sin(rise), math.cos(turn) * math.cos(rise), KEY)
-    return Light(np.array([key, (0.0, 0.0, 1.0, FILL)], np.float32), SKY * 0.5, on_texture=True)
+    return Light(np.array([key, (0.0, 0.0, 1.0, FILL)], np.float32), SKY, on_texture=True)
 
 
 def parse_rendering(text: str) -> tuple[str, ...]:

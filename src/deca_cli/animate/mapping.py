@@ -3,7 +3,7 @@
 The driver's head, with the mean identity, takes the expression; its displacements from neutral, carried over by
 `correspondence`, are what the source's coefficients x should reproduce:
 
-    least  sum_k a_k |A_k x - d_k|^2  +  ridge * sum_i (G_ii + median G) x_i^2,      G = A^T a A
+    least  sum_k a_k |A_k x - d_k|^2  +  sum_i ridge_i (G_ii + median G) x_i^2,      G = A^T a A
 
 a_k is the area around point k, A_k the displacement there per unit of each coefficient. Where the source has no named
 expressions (FLAME) three columns of A are its jaw rotation, as the secant to `JAW_RAD`. Where coefficients have limits
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deca_cli.animate.spaces import ExpressionSpace
 
 RIDGE = 2e-3
+GAZE, GAZE_RIDGE = "eyeLook", 0.5  # eyeballs are not part of the fit: lids that close must not be taken for a look down
 JAW_RAD = (0.2, 0.1, 0.1)  # turn about x, y, z over which the jaw is taken as straight
 SWEEPS = 80  # of the coordinate descent
 CHUNK = 64  # frames whose deformations are held at once
@@ -78,7 +79,9 @@ def fit_to(target: ExpressionSpace, driver: ExpressionSpace | None = None) -> Fi
     basis = (columns * np.sqrt(match.area)[:, None, None]).reshape(-1, columns.shape[2])
     gram = basis.T.astype(np.float64) @ basis
     diagonal = np.diag(gram)
-    gram = gram + np.diag(RIDGE * (diagonal + np.median(diagonal)) + 1e-30)
+    ridge = np.full(len(diagonal), RIDGE)
+    ridge[[index for index, name in enumerate(target.names) if name.startswith(GAZE)]] = GAZE_RIDGE
+    gram = gram + np.diag(ridge * (diagonal + np.median(diagonal)) + 1e-30)
     return Fit(match, basis, gram, target.limits, target.size)
 
 

@@ -89,7 +89,8 @@ def keyed(
     if base == "driver":
         raise UsageError("--pose driver needs a driver: presets and scripts turn the head from --pose.")
     codes = transfer(source.codes, motion, replace(_rule(style), pose=base))
-    if motion.head is not None:
+    swaying = keyframes is None and style.composite  # a photo's head does not turn, only its face moves
+    if motion.head is not None and not swaying:
         turned = axis_angle_to_matrix(motion.head.to(codes.pose)) @ axis_angle_to_matrix(codes.pose[:, :3])
         codes = replace(codes, pose=torch.cat([matrix_to_axis_angle(turned), codes.pose[:, 3:]], dim=1))
     return _drawn(source, codes, fps, style, clip.zoom)
