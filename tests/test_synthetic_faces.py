@@ -23,8 +23,9 @@ from deca_cli.synthetic.sampling import (
     sample_framing,
 )
 from deca_cli.synthetic.settings import GeneratorSettings
-from deca_cli.synthetic.skin import sample_skin, skin_tone, to_display, to_linear
+from deca_cli.synthetic.skin import skin_tone, to_display, to_linear
 from deca_cli.synthetic.skin_fields import distance_to_polyline, signed_distance_to_polygon
+from deca_cli.synthetic.skin_style import sample_skin
 
 HEAD_FILE = Path(str(files("deca_cli.packs") / "open" / "head.npz"))
 SMALL = GeneratorSettings(image_size=64, texture_size=64, shadow_size=32, background_textures=6)

@@ -24,7 +24,8 @@ from deca_cli.synthetic.sampling import (
     sample_parameters,
 )
 from deca_cli.synthetic.scene import Scene
-from deca_cli.synthetic.skin import SkinPainter, sample_skin, to_display
+from deca_cli.synthetic.skin import SkinPainter, to_display
+from deca_cli.synthetic.skin_style import sample_skin
 from deca_cli.synthetic.studio import Studio, as_it_is
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deca_cli.synthetic.constants import constant
-from deca_cli.synthetic.skin import HAIR_COLOURS, HAIR_WEIGHTS
 from deca_cli.synthetic.skin_fields import bump, smooth_step
+from deca_cli.synthetic.skin_style import HAIR_COLOURS, HAIR_WEIGHTS
 
 if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
 
 
+PAINTED_SKIN = ("skin", "scalp", "neck", "lips", "brows")  # no ears: beards do not grow there
+PAINTED = (PAINTED_SKIN, ("scalp",), ("mouth_cavity", "tongue", "gums"), ("teeth_upper", "teeth_lower"))
+
+
 @dataclass(frozen=True)
 class HeadParts:
     """What the generator knows about one head, on the device of that head."""
@@ -82,46 +86,43 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
     Raises:
         ModelError: the head has no named regions (FLAME has none).
     """
-    device = head.template_vertices.device
+    template = head.template_vertices
 
     def region(*names: str) -> Tensor:
-        return torch.from_numpy(assets.region(*names)).to(device)
+        return torch.from_numpy(assets.region(*names)).to(template.device)
 
-    template = head.template_vertices
     landmarks = head.on_landmarks(template[None])[0]
-    eyes = [region("eyeball_left"), region("eyeball_right")]
     joints = head.joints(template[None])[0]
     centres = joints[[head.joint_names.index(name) for name in ("eye_left", "eye_right")]]
-    directions = torch.zeros(len(template), 4, device=device)
-    for vertices, centre in zip(eyes, centres, strict=True):
-        directions[vertices, :3] = F.normalize(template[vertices] - centre, dim=1)
-        directions[vertices, 3] = 1
-    masks = torch.zeros(len(template), 4, device=device)
-    skin_names = ("skin", "scalp", "neck", "ears", "lips", "brows")
-    for column, names in enumerate(
-        (
-            tuple(n for n in skin_names if n != "ears"),
-            ("scalp",),
-            ("mouth_cavity", "tongue", "gums"),
-            ("teeth_upper", "teeth_lower"),
-        )
-    ):
+    masks = torch.zeros(len(template), len(PAINTED), device=template.device)
+    for column, names in enumerate(PAINTED):
         masks[region(*names), column] = 1
-    chart, covered = uv_values(head, torch.cat([template, masks], 1), texture_size)
-    positions = torch.where(
-        covered[..., None], chart[:3].permute(1, 2, 0), torch.full_like(chart[:3].permute(1, 2, 0), -1.0)
-    )
-    skin = region(*skin_names)
-    neck = region("neck")
+    neck, face = region("neck"), region("skin", "lips", "brows")
     low = neck[template[neck, 1].argsort()[: max(8, len(neck) // 12)]]
-    face = region("skin", "lips", "brows")
     return HeadParts(
-        skin_vertices=skin,
+        skin_vertices=region(*PAINTED_SKIN, "ears"),
         face_vertices=face[template[face, 2] > landmarks[[1, 15], 2].mean() - 0.01],
         ear_vertices=region("ears"),
         eye_centres=centres,
-        eye_directions=directions,
+        eye_directions=_eye_directions(template, [region("eyeball_left"), region("eyeball_right")], centres),
         neck_base=(template[low].amin(0) + template[low].amax(0)) / 2,
         ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
-        fields=measure_skin(positions, landmarks, chart[3], chart[4], chart[5], chart[6]),
+        fields=_measure_chart(head, masks, landmarks, texture_size),
     )
+
+
+def _eye_directions(template: Tensor, eyeballs: list[Tensor], centres: Tensor) -> Tensor:
+    """[V, 4]: direction from the centre of the eyeball, and 1 on eyeballs; zeros elsewhere."""
+    directions = torch.zeros(len(template), 4, device=template.device)
+    for vertices, centre in zip(eyeballs, centres, strict=True):
+        directions[vertices, :3] = F.normalize(template[vertices] - centre, dim=1)
+        directions[vertices, 3] = 1
+    return directions
+
+
+def _measure_chart(head: HeadModel, masks: Tensor, landmarks: Tensor, size: int) -> SkinFields:
+    """The fields of the chart; texels outside it lie far from everything."""
+    chart, covered = uv_values(head, torch.cat([head.template_vertices, masks], 1), size)
+    positions = chart[:3].permute(1, 2, 0)
+    positions = torch.where(covered[..., None], positions, torch.full_like(positions, -1.0))
+    return measure_skin(positions, landmarks, *chart[3:])

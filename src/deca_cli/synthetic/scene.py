@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deca_cli.render.fragments import Fragments
     from deca_cli.synthetic.light import Lights
     from deca_cli.synthetic.sampling import FaceParameters, Framing
-    from deca_cli.synthetic.skin import SkinStyle
+    from deca_cli.synthetic.skin_style import SkinStyle
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ that melanin 0.05 to 1.3 spans very light to very dark skin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,30 +19,11 @@ from deca_cli.synthetic.skin_fields import SkinFields, bump, smooth_step
 
 if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
+    from deca_cli.synthetic.skin_style import SkinStyle
 
 BLOODLESS_SKIN = (0.80, 0.62, 0.52)  # linear RGB reflectance without pigment
 MELANIN_ABSORPTION = (1.75, 2.15, 2.45)
 HAEMOGLOBIN_ABSORPTION = (0.06, 0.50, 0.38)
-
-HAIR_COLOURS = (  # linear RGB: black, dark brown, brown, light brown, blond, red, grey, white
-    (0.008, 0.007, 0.006),
-    (0.022, 0.014, 0.009),
-    (0.060, 0.034, 0.018),
-    (0.140, 0.085, 0.045),
-    (0.420, 0.300, 0.150),
-    (0.230, 0.075, 0.025),
-    (0.230, 0.225, 0.220),
-    (0.620, 0.610, 0.590),
-)
-HAIR_WEIGHTS = (5, 5, 4, 2, 2, 1, 1.5, 1)
-IRIS_COLOURS = (
-    (0.05, 0.025, 0.012),
-    (0.10, 0.055, 0.025),
-    (0.15, 0.12, 0.05),
-    (0.10, 0.16, 0.10),
-    (0.12, 0.20, 0.32),
-    (0.22, 0.25, 0.27),
-)
 
 
 def to_display(linear: Tensor) -> Tensor:
@@ -54,106 +34,6 @@ def to_display(linear: Tensor) -> Tensor:
 def to_linear(display: Tensor) -> Tensor:
     """Display values in [0, 1] to linear light (gamma 2.2)."""
     return display.clamp(0, 1).pow(2.2)
-
-
-@dataclass(frozen=True)
-class SkinStyle:
-    """One appearance per face; every field is [N] or [N, 3] (linear RGB colours)."""
-
-    melanin: Tensor
-    haemoglobin: Tensor
-    tint: Tensor  # multiplies the skin colour
-    mottling: Tensor
-    freckles: Tensor
-    redness: Tensor  # cheeks and nose
-    dark_circles: Tensor
-    wrinkles: Tensor
-    lip_colour: Tensor
-    lip_strength: Tensor
-    brow_colour: Tensor
-    brow_density: Tensor
-    brow_width: Tensor
-    brow_raise: Tensor
-    brow_length: Tensor
-    lash: Tensor
-    eye_shadow: Tensor
-    eye_shadow_colour: Tensor
-    beard_colour: Tensor
-    moustache: Tensor
-    chin_beard: Tensor
-    jaw_beard: Tensor
-    stubble: Tensor
-    scalp_hair: Tensor
-    scalp_colour: Tensor
-    iris_colour: Tensor
-    iris_radius: Tensor  # rad, half angle seen from the centre of the eyeball
-    pupil_radius: Tensor  # rad
-    sclera: Tensor
-    teeth: Tensor
-
-    def select(self, index: Tensor) -> SkinStyle:
-        """The styles with the given indices."""
-        return SkinStyle(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-
-def _pick_colour(draws: Draws, table: tuple, weights: tuple, count: int, spread: float = 0.25) -> Tensor:
-    colours = constant(table, draws.device)[draws.choice(weights, count)]
-    return colours * torch.exp(draws.normal(count, 3, std=spread * 0.4) + draws.normal(count, 1, std=spread))
-
-
-def sample_skin(draws: Draws, count: int, variety: float = 1.0) -> SkinStyle:
-    """Draw ``count`` appearances; ``variety`` widens colours beyond what is common (1 = natural spread)."""
-
-    def some(probability: float, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return draws.chance(probability, count) * draws.uniform(count, low=low, high=high)
-
-    hair = _pick_colour(draws, HAIR_COLOURS, HAIR_WEIGHTS, count)
-    odd_lips = draws.chance(0.2, count)[:, None] * draws.uniform(count, 1)
-    made_up = torch.stack(
-        [
-            draws.uniform(count, low=0.1, high=0.6),
-            draws.uniform(count, low=0.0, high=0.15),
-            draws.uniform(count, low=0.01, high=0.2),
-        ],
-        1,
-    )
-    natural = constant((0.42, 0.14, 0.12), draws.device) * torch.exp(draws.normal(count, 3, std=0.2))
-    bearded = draws.chance(0.3, count)
-    full = bearded & draws.chance(0.5, count)
-    return SkinStyle(
-        melanin=0.03 + 1.27 * draws.uniform(count) ** 1.8,
-        haemoglobin=draws.uniform(count, low=0.05, high=1.3),
-        tint=torch.exp(
-            draws.normal(count, 3, std=0.07 * variety) + draws.normal(count, 1, std=0.12 * variety)
-        ),
-        mottling=draws.uniform(count, low=0.02, high=0.16),
-        freckles=some(0.25, 0.1, 0.8),
-        redness=draws.uniform(count, low=0.0, high=0.9),
-        dark_circles=draws.uniform(count, low=0.0, high=0.5),
-        wrinkles=some(0.6, 0.05, 0.8),
-        lip_colour=torch.lerp(natural, made_up, odd_lips),
-        lip_strength=draws.uniform(count, low=0.15, high=0.75) + odd_lips[:, 0] * 0.25,
-        brow_colour=hair * torch.exp(draws.normal(count, 1, std=0.3)),
-        brow_density=draws.uniform(count, low=0.25, high=1.0),
-        brow_width=draws.uniform(count, low=0.03, high=0.09),
-        brow_raise=draws.normal(count, std=0.02),
-        brow_length=draws.uniform(count, low=-0.02, high=0.12),
-        lash=draws.uniform(count, low=0.1, high=1.0),
-        eye_shadow=some(0.2),
-        eye_shadow_colour=draws.uniform(count, 3, low=0.01, high=0.3),
-        beard_colour=hair * torch.exp(draws.normal(count, 1, std=0.2)),
-        moustache=(full | (bearded & draws.chance(0.5, count))) * draws.uniform(count, low=0.4, high=1.0),
-        chin_beard=(full | (bearded & draws.chance(0.5, count))) * draws.uniform(count, low=0.4, high=1.0),
-        jaw_beard=full * draws.uniform(count, low=0.3, high=1.0),
-        stubble=some(0.3, 0.1, 0.6),
-        scalp_hair=draws.chance(0.75, count) * draws.uniform(count, low=0.3, high=1.0),
-        scalp_colour=hair,
-        iris_colour=_pick_colour(draws, IRIS_COLOURS, (4, 4, 2, 1, 1.5, 1), count),
-        iris_radius=draws.uniform(count, low=0.36, high=0.45),
-        pupil_radius=draws.uniform(count, low=0.10, high=0.22),
-        teeth=draws.uniform(count, 1, low=0.3, high=0.8) * constant((1.0, 0.93, 0.8), draws.device),
-        sclera=draws.uniform(count, 1, low=0.28, high=0.62) * torch.exp(draws.normal(count, 3, std=0.05)),
-    )
 
 
 def skin_tone(melanin: Tensor, haemoglobin: Tensor) -> Tensor:

@@ -144,59 +144,82 @@ def measure_skin(
         skin, scalp, mouth_inside, teeth: [U, U] in [0, 1], region masks of the chart.
     """
     m = _Measure(positions, landmarks)
-    x, y = m.folded[..., 0], m.folded[..., 1]
     jaw_depth = m.points[[2, 14], 2].mean()
     front = smooth_step(m.depth, jaw_depth - 0.2, jaw_depth + 0.3) * skin
-    brow = m.half([21, 20, 19, 18, 17], [22, 23, 24, 25, 26])
-    distance, along, side = distance_to_polyline(m.folded, brow)
-    ends = torch.stack([brow[0], brow[-1]])
-    beyond = torch.minimum((ends[0, 0] - x).clamp_min(0) + (x - ends[1, 0]).clamp_min(0), distance)
-    outer_lips = m.points[48:60, :2]
-    mouth_line = _mouth_line(m)
-    lid = signed_distance_to_polygon(m.folded, m.half([39, 38, 37, 36, 41, 40], [42, 43, 44, 45, 46, 47]))
-    eye = m.half([36, 37, 38, 39, 40, 41], [45, 44, 43, 42, 47, 46]).mean(0)
-    nose_base, mouth_corner, chin = m.points[33, 1], m.half([48], [54])[0], m.points[8, 1]
-    mouth_y = mouth_corner[1]
-    cheek_bone = torch.stack([x.new_tensor(0.75), (eye[1] + nose_base) / 2])
-    moustache = smooth_step(y, mouth_y - 0.1, mouth_y + 0.1) * smooth_step(
-        -y, -nose_base - 0.05, -nose_base + 0.12
-    )
-    moustache = moustache * smooth_step(-x, -mouth_corner[0] - 0.25, -mouth_corner[0] + 0.05)
-    chin_beard = smooth_step(-x, -mouth_corner[0] - 0.25, -mouth_corner[0] + 0.1) * smooth_step(
-        -y, -mouth_y - 0.05, -mouth_y + 0.25
-    )
-    line = (
-        mouth_y + (x - mouth_corner[0]).clamp_min(0) ** 1.5 * 1.1
-    )  # the upper edge of a beard climbs to the ear
-    jaw_beard = smooth_step(line - y, -0.12, 0.18) * smooth_step(y, chin - 0.7, chin - 0.2)
-    jaw_beard = jaw_beard * smooth_step(m.depth, -1.75, -1.35)
     return SkinFields(
         frontal=m.front,
         depth=m.depth,
         skin=skin,
-        brow_across=torch.where(front > 0.3, distance * -side, torch.full_like(distance, 9.0)),
-        brow_along=along,
-        brow_end=beyond,
-        lips=torch.where(
-            front > 0.3, signed_distance_to_polygon(m.front, outer_lips), torch.full_like(x, -9.0)
-        ),
-        mouth_line=torch.where(
-            front > 0.3, distance_to_polyline(m.front, mouth_line)[0], torch.full_like(x, 9.0)
-        ),
-        lid=torch.where(front > 0.3, lid, torch.full_like(lid, -9.0)),
-        above_eye=smooth_step(y - eye[1], -0.05, 0.05),
-        cheek=bump((m.folded - cheek_bone).norm(dim=-1), 0.42) * front,
-        nose_tip=bump((m.folded - m.points[30, :2] * m.points.new_tensor([0.0, 1.0])).norm(dim=-1), 0.25)
-        * front,
-        under_eye=bump((m.folded - eye - m.points.new_tensor([0.0, -0.24])).norm(dim=-1), 0.22) * front,
-        moustache=moustache * front,
-        chin_beard=chin_beard * skin * smooth_step(m.depth, -1.2, -0.8),
-        jaw_beard=jaw_beard * skin,
+        **_brows(m, front),
+        **_mouth(m, front),
+        **_eyes_and_tones(m, front),
+        **_beards(m, front, skin),
         scalp=scalp,
         wrinkles=_wrinkle_lines(m, front),
         mouth_inside=mouth_inside,
         teeth=teeth,
     )
+
+
+def _in_front(front: Tensor, field: Tensor, elsewhere: float) -> Tensor:
+    """A distance that only counts on the front of the face."""
+    return torch.where(front > 0.3, field, torch.full_like(field, elsewhere))
+
+
+def _brows(m: _Measure, front: Tensor) -> dict[str, Tensor]:
+    """Coordinates along and across the brow lines."""
+    x = m.folded[..., 0]
+    brow = m.half([21, 20, 19, 18, 17], [22, 23, 24, 25, 26])
+    distance, along, side = distance_to_polyline(m.folded, brow)
+    inner, outer = brow[0, 0], brow[-1, 0]
+    beyond = torch.minimum((inner - x).clamp_min(0) + (x - outer).clamp_min(0), distance)
+    return {"brow_across": _in_front(front, distance * -side, 9.0), "brow_along": along, "brow_end": beyond}
+
+
+def _mouth(m: _Measure, front: Tensor) -> dict[str, Tensor]:
+    """Distances into the lips and from the line between them."""
+    return {
+        "lips": _in_front(front, signed_distance_to_polygon(m.front, m.points[48:60, :2]), -9.0),
+        "mouth_line": _in_front(front, distance_to_polyline(m.front, _mouth_line(m))[0], 9.0),
+    }
+
+
+def _eyes_and_tones(m: _Measure, front: Tensor) -> dict[str, Tensor]:
+    """The eye opening, and soft spots where blood or shadow colours the skin."""
+    lid = signed_distance_to_polygon(m.folded, m.half([39, 38, 37, 36, 41, 40], [42, 43, 44, 45, 46, 47]))
+    eye = m.half([36, 37, 38, 39, 40, 41], [45, 44, 43, 42, 47, 46]).mean(0)
+    cheek_bone = torch.stack([eye.new_tensor(0.75), (eye[1] + m.points[33, 1]) / 2])
+    nose_tip = m.points[30, :2] * m.points.new_tensor([0.0, 1.0])
+    below_eye = m.points.new_tensor([0.0, -0.24])
+    return {
+        "lid": _in_front(front, lid, -9.0),
+        "above_eye": smooth_step(m.folded[..., 1] - eye[1], -0.05, 0.05),
+        "cheek": bump((m.folded - cheek_bone).norm(dim=-1), 0.42) * front,
+        "nose_tip": bump((m.folded - nose_tip).norm(dim=-1), 0.25) * front,
+        "under_eye": bump((m.folded - eye - below_eye).norm(dim=-1), 0.22) * front,
+    }
+
+
+def _beards(m: _Measure, front: Tensor, skin: Tensor) -> dict[str, Tensor]:
+    """Where moustache, chin beard and full beard grow."""
+    x, y = m.folded[..., 0], m.folded[..., 1]
+    nose_base, chin = m.points[33, 1], m.points[8, 1]
+    corner_x, mouth_y = m.half([48], [54])[0]
+    moustache = smooth_step(y, mouth_y - 0.1, mouth_y + 0.1) * smooth_step(
+        -y, -nose_base - 0.05, -nose_base + 0.12
+    )
+    moustache = moustache * smooth_step(-x, -corner_x - 0.25, -corner_x + 0.05)
+    chin_beard = smooth_step(-x, -corner_x - 0.25, -corner_x + 0.1) * smooth_step(
+        -y, -mouth_y - 0.05, -mouth_y + 0.25
+    )
+    upper_edge = mouth_y + (x - corner_x).clamp_min(0) ** 1.5 * 1.1  # climbs to the ear
+    jaw_beard = smooth_step(upper_edge - y, -0.12, 0.18) * smooth_step(y, chin - 0.7, chin - 0.2)
+    jaw_beard = jaw_beard * smooth_step(m.depth, -1.75, -1.35)
+    return {
+        "moustache": moustache * front,
+        "chin_beard": chin_beard * skin * smooth_step(m.depth, -1.2, -0.8),
+        "jaw_beard": jaw_beard * skin,
+    }
 
 
 def _mouth_line(m: _Measure) -> Polyline:

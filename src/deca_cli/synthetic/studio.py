@@ -16,7 +16,7 @@ from deca_cli.synthetic import accessories, hair, light, occluders
 from deca_cli.synthetic.background import Backgrounds
 from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.scene import Scene, Surface
-from deca_cli.synthetic.skin import SkinStyle, eye_colour
+from deca_cli.synthetic.skin import eye_colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
     from deca_cli.synthetic.parts import HeadParts
     from deca_cli.synthetic.settings import GeneratorSettings
+    from deca_cli.synthetic.skin_style import SkinStyle
 
 SHADOW_BIAS = 0.006  # metres behind the lit surface from which a point lies in shadow
 
