@@ -15,9 +15,9 @@ RENDERINGS = (SHAPE, DETAIL, TEXTURED, ALBEDO, NORMALS)
 SIDE_BY_SIDE = "side-by-side"
 
 KEY, FILL, SKY = (
-    1.35,
-    0.3,
-    0.45,
+    0.85,
+    0.2,
+    0.28,
 )  # brightness of a named light, of its fill from the viewer, and from everywhere
 NAMED_LIGHTS = {  # azimuth and elevation in degrees; positive azimuth is image right
     "front": (0.0, 15.0),
