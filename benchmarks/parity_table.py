@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from deca_cli.assets.convert import convert_official  # noqa: E402
 from deca_cli.packs.store import load_pack  # noqa: E402
 from official_release import Release  # noqa: E402
-from parity_cases import CASES, Deviation  # noqa: E402
+from parity_cases import CASES  # noqa: E402
+from parity_compare import Deviation  # noqa: E402
 from parity_weights import official_folder_of  # noqa: E402
 
 TEXT = """# Parity with the official release

@@ -29,8 +29,9 @@ from parity_compare import (
 )
 
 if TYPE_CHECKING:
-    from official_release import Release
     from torch import Tensor
+
+    from official_release import Release
 
 
 def decode_with_texture(release: Release) -> list[Deviation]:

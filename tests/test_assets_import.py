@@ -15,6 +15,7 @@ import torch
 from deca_cli.assets import catalogue
 from deca_cli.assets.import_files import Imported, import_files
 from deca_cli.assets.install import install_pack, missing_for_pack
+from deca_cli.assets.licences import LICENCES
 from deca_cli.assets.recognise import recognise
 from deca_cli.assets.store import accept_licences, accepted_licences, is_here, open_licences, path_of
 from deca_cli.errors import InputError, ModelError, UsageError
@@ -277,7 +278,7 @@ def test_the_table_is_complete():
     names = [asset.name for asset in catalogue.ASSETS]
     assert len(set(names)) == len(names)
     for asset in catalogue.ASSETS:
-        assert asset.licence in catalogue.LICENCES
+        assert asset.licence in LICENCES
         assert all(address.startswith("https://") for address in asset.addresses)
         assert asset.purpose
         assert asset.without
@@ -297,7 +298,7 @@ def test_accepted_licences_are_recorded(home: Path):
     accept_licences(["flame"])
     assert open_licences([catalogue.FLAME]) == ()
     record = json.loads((home / "licences.json").read_text())["flame"]
-    assert record["page"] == catalogue.LICENCES["flame"].page
+    assert record["page"] == LICENCES["flame"].page
     assert record["accepted"].endswith("+00:00")
     with pytest.raises(UsageError, match="no licence flaem"):
         accept_licences(["flaem"])

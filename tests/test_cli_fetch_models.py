@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from deca_cli.assets import catalogue
+from deca_cli.assets.licences import LICENCES
 from deca_cli.assets.store import accept_licences, is_here, path_of
 from deca_cli.cli import fetch_models_run
 from deca_cli.cli.app import app
@@ -116,7 +117,7 @@ def test_the_list_says_what_there_is_and_what_is_installed(run: Run, site: Site)
             asset.sha256 or "",
         ):
             assert word in text
-    for licence in catalogue.LICENCES.values():
+    for licence in LICENCES.values():
         assert licence.page in text
     lines = text.splitlines()
     assert [line.split()[0] for line in lines if " installed " in line] == ["yunet"]
@@ -151,7 +152,7 @@ def test_licence_user_name_and_password_are_asked_for(run: Run, site: Site, offi
     serve(site, official_weights)
     result = run("flame", answers=f"y\nme\n{WORD}\n")
     assert result.exit_code == 0, result.output
-    assert catalogue.LICENCES["flame"].page in result.output
+    assert LICENCES["flame"].page in result.output
     assert is_here(catalogue.FLAME)
     assert WORD not in result.output
     assert "still lacks deca-weights" in result.output

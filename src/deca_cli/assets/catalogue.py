@@ -18,16 +18,6 @@ BY_HAND = "by hand"  # nobody may pass it on: the user brings it
 
 
 @dataclass(frozen=True)
-class Licence:
-    """Terms that are shown, and accepted once, before anything under them is fetched."""
-
-    name: str
-    sentence: str
-    page: str
-    must_accept: bool = True
-
-
-@dataclass(frozen=True)
 class Asset:
     """One file that can be fetched or imported.
 
@@ -62,57 +52,6 @@ class Asset:
     archive: str | None = None
     optional: bool = False
 
-
-LICENCES: Mapping[str, Licence] = MappingProxyType(
-    {
-        licence.name: licence
-        for licence in (
-            Licence(
-                "flame",
-                "FLAME 2020: non-commercial scientific research only, registration needed, not to be passed on.",
-                "https://flame.is.tue.mpg.de/modellicense.html",
-            ),
-            Licence(
-                "flame-texture",
-                "FLAME texture space: CC BY-NC-SA 4.0, non-commercial.",
-                "https://flame.is.tue.mpg.de/modellicense.html",
-            ),
-            Licence(
-                "deca",
-                "DECA data and weights: non-commercial scientific research only, not to be passed on.",
-                "https://github.com/yfeng95/DECA/blob/master/LICENSE",
-            ),
-            Licence(
-                "bfm-albedo",
-                "Albedo model made from the Basel Face Model: under its licence, non-commercial, not to be passed on.",
-                "https://github.com/TimoBolkart/BFM_to_FLAME",
-            ),
-            Licence(
-                "vggface2",
-                "VGGFace2 network: trained on a data set for non-commercial research.",
-                "https://github.com/cydonia999/VGGFace2-pytorch",
-            ),
-            Licence(
-                "vgg19",
-                "VGG-19 of torchvision: BSD-3-Clause code; trained on ImageNet, whose terms are for research.",
-                "https://github.com/pytorch/vision/blob/main/LICENSE",
-                must_accept=False,
-            ),
-            Licence(
-                "yunet",
-                "YuNet face detector: MIT.",
-                "https://github.com/opencv/opencv_zoo/blob/main/models/face_detection_yunet/LICENSE",
-                must_accept=False,
-            ),
-            Licence(
-                "face-alignment",
-                "Detector weights of face-alignment: BSD-3-Clause code; trained on WIDER FACE, a research data set.",
-                "https://github.com/1adrianb/face-alignment/blob/master/LICENSE",
-                must_accept=False,
-            ),
-        )
-    }
-)
 
 _DECA_DATA = "https://raw.githubusercontent.com/yfeng95/DECA/a11554ae2a2b0f3998cf1fa94dd4db03babb34a2/data/"
 _FLAME_FORM = "https://download.is.tue.mpg.de/download.php?domain=flame&resume=1&sfile="

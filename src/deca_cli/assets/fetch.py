@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from deca_cli.assets.catalogue import BY_HAND, DRIVE, FLAME_SITE, LICENCES, Asset
+from deca_cli.assets.catalogue import BY_HAND, DRIVE, FLAME_SITE, Asset
 from deca_cli.assets.import_files import look_into
+from deca_cli.assets.licences import LICENCES
 from deca_cli.assets.recognise import sha256_of
 from deca_cli.assets.store import cache_error, is_here, locked, open_licences, path_of, put
 from deca_cli.assets.transfer import Network, why_unreachable

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deca_cli.assets.catalogue import LICENCES
+from deca_cli.assets.licences import LICENCES
 from deca_cli.cache import cache_folder, files_folder
 from deca_cli.errors import OutputError, UsageError
 

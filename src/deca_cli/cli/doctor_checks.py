@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deca_cli.assets.catalogue import ASSETS, GROUPS, LICENCES
+from deca_cli.assets.catalogue import ASSETS, GROUPS
+from deca_cli.assets.licences import LICENCES
 from deca_cli.assets.store import accepted_licences, is_here, path_of
 from deca_cli.cache import cache_folder
 from deca_cli.errors import DecaError, ModelError

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from deca_cli.assets.catalogue import ASSETS, FLAME_SITE, GROUPS, LICENCES, Asset, wanted_assets
+from deca_cli.assets.catalogue import ASSETS, FLAME_SITE, GROUPS, Asset, wanted_assets
 from deca_cli.assets.install import MADE_FROM, install_pack, missing_for_pack
+from deca_cli.assets.licences import LICENCES
 from deca_cli.assets.store import accept_licences, accepted_licences, is_here, open_licences
 from deca_cli.cache import cache_folder
 from deca_cli.cli.errors import FAILED, say_error
@@ -90,13 +91,8 @@ def _print_list() -> None:
     _say("\nLicences:")
     done = accepted_licences()
     for licence in LICENCES.values():
-        state = (
-            "accepted"
-            if licence.name in done
-            else "to accept"
-            if licence.must_accept
-            else "free to fetch"
-        )
+        needed = "to accept" if licence.must_accept else "free to fetch"
+        state = "accepted" if licence.name in done else needed
         _say(f"{licence.name:<20} {state:<16} {licence.sentence} {licence.page}")
     _say(f"\nThe model pack `deca` is {'installed' if is_installed(DECA) else 'not installed'}.")
 
