@@ -1,0 +1,63 @@
+"""The painter for GPUs draws what the one for CPUs draws."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import stand_in
+from deca_cli.animate import render
+from deca_cli.animate.combine import TransferRule, transfer
+from deca_cli.animate.frame import square_in
+from deca_cli.animate.looks import parse_light, studio
+from deca_cli.animate.motion import expression_only
+from deca_cli.animate.render import Panel, Scene, render_clip
+from deca_cli.animate.spaces import space_of
+from deca_cli.networks.codes import Codes
+from deca_cli.packs.store import load_pack
+from deca_cli.pipeline.captures import Decoder
+
+
+def scene_and_codes(folder, device, light):
+    pack = load_pack(folder, device)
+    codes = Codes.zeros(pack.manifest.sizes, 1, device)
+    pose = torch.tensor([[0.1, 0.5, 0.0, 0.0, 0.0, 0.0]], device=device)
+    codes = replace(codes, pose=pose, camera=torch.tensor([[7.0, 0.01, 0.0]], device=device))
+    motion = expression_only(space_of(pack), torch.linspace(0, 1, 3)[:, None].repeat(1, 4))
+    texture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    opacity = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    frame = square_in(90, 80, (10, 20, 30))
+    panels = tuple(
+        Panel(kind, frame, 90 * index)
+        for index, kind in enumerate(("shape", "detail", "textured", "normals"))
+    )
+    scene = Scene(Decoder.of(pack), panels, light, texture, opacity=opacity)
+    return scene, transfer(codes, motion, TransferRule())
+
+
+def assert_alike(found, expected):
+    assert expected.shape == found.shape == (3, 80, 360, 3)
+    assert (np.abs(found.astype(int) - expected) > 2).mean() < 2e-3
+    assert expected.std() > 20
+
+
+@pytest.mark.parametrize("light", [studio(), parse_light("left")])
+def test_both_painters_agree(tmp_path, light):
+    """The one for GPUs is plain torch and runs anywhere."""
+    scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack", detail=8), "cpu", light)
+    posed = render.pose_heads(scene.decoder, codes, detail=True)
+    assert_alike(
+        np.stack(list(render._GpuPainter(scene).frames(posed))),
+        np.stack(list(render._CpuPainter(scene).frames(posed))),
+    )
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_draws_what_the_cpu_draws(tmp_path):
+    folder = stand_in.make_pack(tmp_path / "pack", detail=8)
+    drawn = [
+        np.stack(list(render_clip(*scene_and_codes(folder, device, studio())))) for device in ("cuda", "cpu")
+    ]
+    assert_alike(*drawn)
