@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -126,3 +127,37 @@ def running_site(folder: Path) -> Iterator[Site]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextlib.contextmanager
+def running_proxy() -> Iterator[tuple[str, list[str]]]:
+    """A proxy that passes encrypted connections on; its address, and where it was asked to connect to."""
+    asked: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            words = self.rfile.readline().split()
+            while self.rfile.readline().strip():
+                pass  # the rest of the head
+            asked.append(words[1].decode())
+            host, port = asked[-1].rsplit(":", 1)
+            with socket.create_connection((host, int(port))) as far:
+                self.wfile.write(b"HTTP/1.1 200 connected\r\n\r\n")
+                there = threading.Thread(target=_pump, args=(self.connection, far), daemon=True)
+                there.start()
+                _pump(far, self.connection)
+
+    with socketserver.ThreadingTCPServer(("localhost", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://localhost:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

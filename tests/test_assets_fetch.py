@@ -22,7 +22,7 @@ from deca_cli.assets.fetch import Fetcher
 from deca_cli.assets.store import accept_licences, is_here, path_of
 from deca_cli.assets.transfer import Network
 from deca_cli.errors import ModelError
-from local_site import Answer, Asked, Route, Site, page, running_site
+from local_site import Answer, Asked, Route, Site, page, running_proxy, running_site
 
 SECRET = "geheim&=%s ü"  # noqa: S105 - of nobody
 
@@ -38,7 +38,7 @@ def site(running: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site
     """The site without routes, trusted; an empty cache; no waiting between attempts."""
     monkeypatch.setenv("DECA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(running.authority))
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _: None))
     running.routes.clear()
@@ -210,6 +210,17 @@ def test_unencrypted_addresses_are_refused(site: Site, status: int):
     site.routes["/flame"] = lambda _: Answer(status=status, headers=target)
     with pytest.raises(ModelError, match="HTTPS, which is refused"):
         fetcher().fetch(flame)
+
+
+@pytest.mark.parametrize("how", ["option", "environment", "option before environment"])
+def test_a_proxy_is_used(site: Site, monkeypatch: pytest.MonkeyPatch, how: str):
+    site.routes["/file"] = lambda _: Answer(CONTENT)
+    with running_proxy() as (address, asked):
+        if how != "option":
+            monkeypatch.setenv("HTTPS_PROXY", address if how == "environment" else "http://localhost:1")
+        used = fetcher() if how == "environment" else fetcher(proxy=address)
+        assert used.fetch(small_asset(site, CONTENT)).read_bytes() == CONTENT
+    assert asked == [site.address.removeprefix("https://")]
 
 
 def test_a_proxy_that_is_not_there_is_named_without_its_password(site: Site):

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from deca_cli.assets import loss_networks
+from deca_cli.assets.convert import convert_official
 from deca_cli.assets.dense_template import read_dense_template
 from deca_cli.assets.loss_networks import read_identity_network, read_vgg19_features
 from deca_cli.assets.pickles import read_npy
 from deca_cli.errors import ModelError
-from deca_cli.packs.store import Pack
+from deca_cli.packs.store import Pack, load_pack
+from deca_cli.pipeline.captures import Decoder
 from deca_cli.render.uv import make_chart
 
 
@@ -79,3 +81,29 @@ def test_a_dense_template_that_points_outside_is_refused(loss_weights: Path, tmp
     np.save(tmp_path / "dense.npy", np.array(content, dtype=object), allow_pickle=True)
     with pytest.raises(ModelError, match="`f` points outside"):
         read_dense_template(tmp_path / "dense.npy")
+
+
+def test_a_pack_made_with_the_official_detail_mesh_keeps_its_order(
+    official_weights: Path, loss_weights: Path, tmp_path: Path
+):
+    """The made-up file is in the chart's own order, so its vertices are turned round first."""
+    for file in official_weights.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    content = read_npy(loss_weights / "texture_data_256.npy")
+    count = len(content["valid_pixel_ids"])
+    for name in ("valid_pixel_ids", "valid_pixel_3d_faces", "valid_pixel_b_coords"):
+        content[name] = content[name][::-1].copy()
+    content["f"] = count - 1 - content["f"].astype(np.int64)
+    np.save(tmp_path / "texture_data_256.npy", np.array(content, dtype=object), allow_pickle=True)
+    pack = load_pack(convert_official(tmp_path, tmp_path / "pack"))
+    decoder = Decoder.of(pack)
+    np.testing.assert_array_equal(decoder.detail_mesh.texels.flip(0), decoder.chart.texels)
+    turned = count - 1 - decoder.detail_mesh.faces
+    assert {*map(tuple, turned.tolist())} == {*map(tuple, decoder.chart.faces.tolist())}
+    np.savez(tmp_path / "pack" / "detail_mesh.npz", texels=np.zeros(1))
+    with pytest.raises(ModelError, match=r"detail_mesh\.npz is not a detail mesh"):
+        Decoder.of(pack)
+    arrays = {"texels": [0], "vertex_ids": [[0, 1, 9999]], "weights": [[1, 0, 0]], "faces": [[0, 0, 0]]}
+    np.savez(tmp_path / "pack" / "detail_mesh.npz", **arrays)
+    with pytest.raises(ModelError, match="does not fit the head"):
+        Decoder.of(pack)

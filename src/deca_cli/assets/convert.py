@@ -6,15 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from deca_cli.assets.albedo_file import read_albedo
+from deca_cli.assets.dense_template import read_dense_template
 from deca_cli.assets.official import read_deca_checkpoint, read_flame_head
 from deca_cli.errors import ModelError
 from deca_cli.heads.assets import save_head
 from deca_cli.networks.codes import CodeSizes
 from deca_cli.networks.layout import DECA_LAYOUT
 from deca_cli.networks.preprocessing import Preprocessing
+from deca_cli.packs import detail_mesh
 from deca_cli.packs.manifest import Manifest
 from deca_cli.packs.store import DETAIL_DECODER, DETAIL_ENCODER, ENCODER, build_networks, save_pack
 from deca_cli.packs.weights import check_state
@@ -33,6 +36,7 @@ HEAD_FILES = (
     "fixed_displacement_256.npy",
 )
 CHECKPOINT = "deca_model.tar"
+DENSE_TEMPLATE = "texture_data_256.npy"  # optional
 ALBEDO_FILES = ("FLAME_albedo_from_BFM.npz", "FLAME_texture.npz")  # optional, the first one found is used
 LICENCE = (
     "FLAME and DECA: for non-commercial scientific research only, by their own licences "
@@ -57,7 +61,8 @@ def convert_official(folder: Path, destination: Path) -> Path:
 
     Args:
         folder: Holds `generic_model.pkl`, `landmark_embedding.npy`, `head_template.obj`, `uv_face_eye_mask.png`,
-            `fixed_displacement_256.npy`, `deca_model.tar`, and if you have it `FLAME_albedo_from_BFM.npz`.
+            `fixed_displacement_256.npy`, `deca_model.tar`, and if you have them `FLAME_albedo_from_BFM.npz` and
+            `texture_data_256.npy`.
         destination: Folder of the pack; an older pack there is replaced.
 
     Returns:
@@ -75,7 +80,8 @@ def convert_official(folder: Path, destination: Path) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         head_file = Path(temporary, DECA_MANIFEST.head)
         save_head(head_file, assets, _albedo_if_there(folder))
-        return save_pack(destination, DECA_MANIFEST, head_file, networks, dtype=torch.float32)
+        extras = _detail_mesh_if_there(folder, Path(temporary), len(assets.template_vertices))
+        return save_pack(destination, DECA_MANIFEST, head_file, networks, dtype=torch.float32, extras=extras)
 
 
 def _read_networks(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -86,6 +92,16 @@ def _read_networks(path: Path) -> dict[str, dict[str, Tensor]]:
     for ours, theirs in CHECKPOINT_NAMES.items():
         check_state(expected[ours].state_dict(), checkpoint[theirs], f"{path} ({theirs})")
     return {ours: checkpoint[theirs] for ours, theirs in CHECKPOINT_NAMES.items()}
+
+
+def _detail_mesh_if_there(folder: Path, temporary: Path, vertices: int) -> tuple[Path, ...]:
+    """The official order of the detail mesh as a file of the pack, if the release's file for it is here."""
+    if not (folder / DENSE_TEMPLATE).is_file():
+        return ()
+    template = read_dense_template(folder / DENSE_TEMPLATE, vertices)
+    path = temporary / detail_mesh.FILE_NAME
+    np.savez_compressed(path, **{name: getattr(template, name) for name in detail_mesh.ARRAYS})
+    return (path,)
 
 
 def _albedo_if_there(folder: Path) -> AlbedoAssets | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deca_cli.assets.catalogue import ALBEDO, FLAME_TEXTURE, PACK_ASSETS, Asset
+from deca_cli.assets.catalogue import ALBEDO, DENSE_TEMPLATE, FLAME_TEXTURE, PACK_ASSETS, Asset
 from deca_cli.assets.store import is_here, locked, path_of
 from deca_cli.cache import files_folder
 from deca_cli.errors import ModelError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MADE_FROM = (*PACK_ASSETS, ALBEDO, FLAME_TEXTURE)  # whatever of it is there
+MADE_FROM = (*PACK_ASSETS, DENSE_TEMPLATE, ALBEDO, FLAME_TEXTURE)  # whatever of it is there
 
 
 def missing_for_pack() -> tuple[Asset, ...]:

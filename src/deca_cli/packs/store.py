@@ -23,7 +23,7 @@ from deca_cli.packs.manifest import FILE_NAME, Manifest, manifest_text, read_man
 from deca_cli.packs.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -109,6 +109,7 @@ def save_pack(
     networks: Mapping[str, Mapping[str, Tensor]],
     *,
     dtype: torch.dtype = torch.float16,
+    extras: Sequence[Path] = (),
 ) -> Path:
     """Write a pack in one step: a whole new folder takes the place of an older one.
 
@@ -120,6 +121,7 @@ def save_pack(
         head_file: A head written by `save_head`; copied byte for byte.
         networks: State dicts by name: `encoder`, and with detail `detail_encoder` and `detail_decoder`.
         dtype: Type of matrices and kernels on disk; vectors (biases, normalisation) always stay float32.
+        extras: Further files of the pack, such as `detail_mesh.npz`; copied byte for byte.
 
     Raises:
         OutputError: The folder cannot be written, or holds something else.
@@ -133,6 +135,8 @@ def save_pack(
             new, old = Path(temporary, "new"), Path(temporary, "old")
             new.mkdir()
             shutil.copyfile(head_file, new / manifest.head)
+            for extra in extras:
+                shutil.copyfile(extra, new / extra.name)
             for name, state in networks.items():
                 save_weights(state, new / f"{name}.safetensors", dtype)
             (new / FILE_NAME).write_text(manifest_text(manifest), encoding="utf-8")
@@ -161,5 +165,5 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
 def _carry_over(folder: Path, new: Path) -> None:
     """Copy notes and licences of the older pack, but none of its weights."""
     for file in folder.glob("*") if folder.is_dir() else ():
-        if file.is_file() and file.suffix != ".safetensors" and not (new / file.name).exists():
+        if file.is_file() and file.suffix not in (".safetensors", ".npz") and not (new / file.name).exists():
             shutil.copy2(file, new / file.name)

@@ -12,6 +12,7 @@ from deca_cli.export.capture import Capture, Detail, Topology
 from deca_cli.heads.camera import ndc_to_photo_pixels
 from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degrees
 from deca_cli.networks.codes import Codes
+from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.render.uv import UvChart, detail_vertices, displaced_normals, make_chart, world2uv
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Decoder:
     pack: Pack
     topology: Topology
     chart: UvChart | None  # of the detail map; None without detail networks
+    detail_mesh: (
+        UvChart | None
+    )  # vertices and triangles of the detail mesh: the pack's own, or those of the chart
 
     @staticmethod
     def of(pack: Pack) -> Decoder:
@@ -44,11 +48,13 @@ class Decoder:
             uv_faces=assets.uv_faces.astype(np.int64),
             mirror_vertices=None if mirror is None else mirror.astype(np.int64),
         )
-        chart = None
+        chart = mesh = None
         if pack.has_detail:
             size = len(assets.fixed_displacement)
             chart = make_chart(head.uv_coordinates, head.uv_faces, head.faces, size)
-        return Decoder(pack, topology, chart)
+            own = load_detail_mesh(pack.folder, size, len(assets.template_vertices))
+            mesh = chart if own is None else own.to(head.template_vertices.device)
+        return Decoder(pack, topology, chart, mesh)
 
     @torch.inference_mode()
     def decode(self, photo: Photo, fits: Sequence[Fit]) -> list[Capture]:
@@ -115,16 +121,16 @@ class Decoder:
 
     def _details(self, head: Head) -> list[Detail | None]:
         """The detail of every head of a batch (specification 7.1 and 7.4), or None for each."""
-        if self.chart is None or head.displacement is None:
+        if self.chart is None or self.detail_mesh is None or head.displacement is None:
             return [None] * len(head.vertices)
-        model, chart = self.pack.deca.head, self.chart
+        model, chart, mesh = self.pack.deca.head, self.chart, self.detail_mesh
         positions, normals = world2uv(chart, head.vertices), world2uv(chart, head.normals)
         mask, fixed = model.face_eye_mask, model.fixed_displacement
         fine = displaced_normals(positions, normals, head.displacement, fixed, mask)
-        dense = detail_vertices(chart, head.vertices, head.normals, head.displacement + fixed)
-        rows, columns = (chart.texels // chart.size).float(), (chart.texels % chart.size).float()
-        coordinates = torch.stack([columns + 0.5, chart.size - rows - 0.5], dim=1) / chart.size
-        faces = _array(chart.faces)
+        dense = detail_vertices(mesh, head.vertices, head.normals, head.displacement + fixed)
+        rows, columns = (mesh.texels // mesh.size).float(), (mesh.texels % mesh.size).float()
+        coordinates = torch.stack([columns + 0.5, mesh.size - rows - 0.5], dim=1) / mesh.size
+        faces = _array(mesh.faces)
         return [
             Detail(_array(fine[index]), _array(dense[index]), faces, _array(coordinates))
             for index in range(len(dense))
