@@ -40,8 +40,9 @@ class ExpressionSpace:
         return self.head is other.head or (self.model == other.model and self.size == other.size)
 
 
+@lru_cache(maxsize=2)
 def space_of(pack: Pack) -> ExpressionSpace:
-    """The expressions of a loaded pack."""
+    """The expressions of a loaded pack; the same object each time, so that what is computed for it is kept."""
     return ExpressionSpace(pack.manifest.name, pack.assets, pack.deca.expression_range)
 
 
