@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ALBEDO_SIZE = 512
 ALBEDO_COMPONENTS = 50
+MOST_COMPONENTS = 1000  # the official files have 199 and 200
 KINDS = ((("MU", "PC"), 1.0), (("mean", "tex_dir"), 255.0))  # names of mean and basis, and the value of white
 
 
@@ -56,7 +57,7 @@ def _every_second_texel(archive: zipfile.ZipFile, key: str, components: int) -> 
         shape, fortran, dtype = _header(stream)
         texels = ALBEDO_SIZE * ALBEDO_SIZE * 3
         depth, rest = divmod(int(np.prod(shape)), texels)
-        if rest or depth < 1 or dtype.kind != "f":
+        if rest or not 1 <= depth <= MOST_COMPONENTS or dtype.kind != "f":
             return None
         if fortran:  # its texels are spread over the whole file
             whole = np.frombuffer(_read_exactly(stream, texels * depth * dtype.itemsize), dtype)
