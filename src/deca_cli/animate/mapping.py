@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from deca_cli.animate.spaces import ExpressionSpace
 
 RIDGE = 2e-3
-GAZE, GAZE_RIDGE = "eyeLook", 0.5  # eyeballs are not part of the fit: lids that close must not be taken for a look down
+GAZE, GAZE_RIDGE = (
+    "eyeLook",
+    0.5,
+)  # eyeballs are not part of the fit: lids that close must not be taken for a look down
 JAW_RAD = (0.2, 0.1, 0.1)  # turn about x, y, z over which the jaw is taken as straight
 SWEEPS = 80  # of the coordinate descent
 CHUNK = 64  # frames whose deformations are held at once

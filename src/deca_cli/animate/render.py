@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.captures import Decoder
 
 CPU_BATCH, GPU_BATCH = 4, 32
+GPU_SAMPLES = (
+    GPU_BATCH * 1024**2
+)  # drawn at once on a GPU at most, about 5 GB: 32 frames of 512 with four samples a pixel
 SMOOTH_UP_TO = (
     1_000_000  # pixels of a panel up to which edges are smoothed by four samples a pixel, unless asked for
 )
@@ -149,11 +152,17 @@ def render_clip(scene: Scene, codes: Codes, batch: int | None = None) -> Iterato
         batch: frames decoded together; a usual number if left out.
     """
     on_gpu = codes.pose.is_cuda
-    size = batch or (GPU_BATCH if on_gpu else CPU_BATCH)
+    size = batch or (_gpu_batch(scene) if on_gpu else CPU_BATCH)
     draw = _GpuPainter(scene) if on_gpu else _CpuPainter(scene)
     for start in range(0, codes.batch_size, size):
         part = codes.select(slice(start, start + size))
         yield from draw.frames(pose_heads(scene.decoder, part, detail=scene.needs_detail()))
+
+
+def _gpu_batch(scene: Scene) -> int:
+    """As many frames as the memory of a small GPU holds."""
+    frame = scene.panels[0].frame
+    return max(1, min(GPU_BATCH, GPU_SAMPLES // (frame.width * frame.height * scene.samples_per_axis**2)))
 
 
 class _CpuPainter:
