@@ -167,8 +167,20 @@ def test_a_refused_licence_fetches_nothing(run: Run, site: Site):
 
 def test_without_a_terminal_the_variables_are_named(run: Run):
     result = run("flame", "--accept-licence", "flame")
-    assert result.exit_code == 1
+    assert result.exit_code != 0
     assert "set DECA_FLAME_USERNAME and DECA_FLAME_PASSWORD" in result.output
+
+
+def test_a_wrong_password_does_not_keep_the_other_sites_from_being_asked(
+    run: Run, site: Site, official_weights: Path
+):
+    serve(site, official_weights)
+    accept_licences(["flame", "deca"])
+    result = run("deca", answers="me\nwrong\n")
+    assert result.exit_code == 1
+    assert is_here(catalogue.CHECKPOINT)
+    assert [asked.path for asked in site.asked].count("/FLAME2020.zip") == 1
+    assert "still lacks flame-model" in result.output
 
 
 def test_a_wrong_password_is_a_sentence(run: Run, site: Site, official_weights: Path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import pickle  # the base class below replaces its only dangerous part
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,9 @@ def plain_loads(content: bytes, source: str) -> Any:  # noqa: ANN401 - a pickle 
         ModelError: Damaged, or anything but plain data.
     """
     try:
-        return realise(_PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about odd pickles inside of tensors
+            return realise(_PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{source} was refused: {error}. Only arrays and plain values are read from pickles, nothing is run; "

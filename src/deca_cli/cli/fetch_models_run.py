@@ -199,17 +199,20 @@ def _credentials() -> Credentials:
 
 def _fetch_all(fetcher: Fetcher, missing: Sequence[Asset]) -> list[str]:
     """Fetch what can be had; return a sentence for each that could not."""
-    failed = []
+    failed: list[str] = []
+    refused: set[str] = set()  # sites that are not asked again, with the same wrong password
     for asset in missing:
+        if asset.source in refused:
+            continue
         try:
             path = fetcher.fetch(asset)
-        except ModelError as error:  # noqa: PERF203 - the others are still wanted
+        except ModelError as error:
             if asset.optional:
                 _say(f"{asset.name}: left out. {error}")
-            else:
-                failed.append(str(error))
-            if asset.source == FLAME_SITE and not asset.optional:
-                break  # no second attempt with a wrong password
+                continue
+            failed.append(str(error))
+            if asset.source == FLAME_SITE:
+                refused.add(asset.source)
         else:
             _say(f"{asset.name}: installed as {path}")
     return failed
