@@ -47,7 +47,16 @@ def stirling(tmp_path):
 
 def run_feng(folder, *more: object):
     return call(
-        *("feng", folder / "predictions", "--scans", folder / "scans", "--scan-landmarks", folder / "marks"),
+        *(
+            "feng",
+            folder / "predictions",
+            "--scans",
+            folder / "scans",
+            "--scan-landmarks",
+            folder / "marks",
+            "-j",
+            1,
+        ),
         *more,
     )
 

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from deca_cli.cli.evaluate import evaluate
 from deca_cli.errors import InputError
-from deca_cli.evaluate.landmark_sets import TrueFace, as_points, read_predictions, read_truth, tight_box
+from deca_cli.evaluate.landmark_predictions import read_predictions
+from deca_cli.evaluate.landmark_sets import TrueFace, as_points, read_truth, tight_box
 from deca_cli.evaluate.landmarks import MEASURES, pose_table, score_face
 
 # A face in a box of 80 by 45 pixels, so that the square root of its area is 60; eye corners 30 pixels apart.
@@ -100,7 +101,9 @@ def test_predictions_are_found_in_every_format(tmp_path, file):
         path.write_text(json.dumps({"landmarks_2d_px": POINTS.tolist()}))
     else:
         np.savetxt(path, np.column_stack([POINTS, np.zeros(68)]))
-    assert read_predictions(tmp_path, ["a.jpg", "b.jpg"])["a.jpg"] == pytest.approx(POINTS, abs=1e-4)
+    assert read_predictions(tmp_path, [face("a.jpg"), face("b.jpg")])["a.jpg"] == pytest.approx(
+        POINTS, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deca_cli.cli.evaluate import evaluate
 from deca_cli.errors import DecaError, InputError
-from deca_cli.evaluate import now_run
+from deca_cli.evaluate import run_jobs
 from deca_cli.evaluate.meshes import read_mesh
 from deca_cli.evaluate.now import Protocol
 from deca_cli.evaluate.now_data import open_now
@@ -280,8 +280,8 @@ def test_processes_that_die_are_explained(made_up, monkeypatch):
     def die(*_: object) -> None:
         raise BrokenProcessPool
 
-    monkeypatch.setattr(now_run.ProcessPoolExecutor, "map", die)
-    with pytest.raises(DecaError, match="fewer \\(-j 1\\); what was measured is kept"):
+    monkeypatch.setattr(run_jobs.ProcessPoolExecutor, "map", die)
+    with pytest.raises(DecaError, match="fewer \\(-j 1\\)"):
         run_now(open_now(made_up / "data"), made_up / "predictions", Protocol(), workers=2)
 
 

@@ -88,4 +88,4 @@ def test_another_models_folder_is_refused(data, pack, tmp_path):
     (folder / "predicted_by.txt").write_text("another\n")
     done = call(folder, "--data", data, "--model", pack, "--device", "cpu")
     assert done.exit_code == 1
-    assert "holds predictions of model 'another'" in done.output
+    assert "as it is now, did not make" in done.output

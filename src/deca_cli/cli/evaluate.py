@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
-from deca_cli.cli.evaluate_now import Debug, Output, Plots, now
-
-if TYPE_CHECKING:
-    from deca_cli.evaluate.feng import FengResult
+from deca_cli.cli.evaluate_now import now
+from deca_cli.cli.evaluate_options import (
+    Debug,
+    Force,
+    Method,
+    Output,
+    Plots,
+    Progress,
+    Workers,
+    say_refused,
+)
 
 evaluate = typer.Typer(
     no_args_is_help=True,
@@ -49,11 +56,14 @@ def self_test(
 @in_a_sentence
 def landmarks(
     predictions: Annotated[
-        Path, typer.Argument(help="JSON by image name, or a folder of one file per image.")
+        Path,
+        typer.Argument(
+            help="Output of deca reconstruct, JSON by image name, or a folder of one file per image."
+        ),
     ],
     truth: Annotated[Path, typer.Option("--truth", help="AFLW2000-3D .mat or 300-W .pts folder, or JSON.")],
     *,
-    method: Annotated[str | None, typer.Option(help="Name in the results.")] = None,
+    method: Method = None,
     output: Output = None,
     plots: Plots = True,
     debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
@@ -104,29 +114,39 @@ def feng(
         Path, typer.Option("--scan-landmarks", help="Folder with SCAN.lnd, at any depth.")
     ],
     *,
-    radius_factor: Annotated[float, typer.Option(help="Size of the face region; the paper has 1.2.")] = 1.2,
-    method: Annotated[str | None, typer.Option(help="Name in the results.")] = None,
+    radius_factor: Annotated[
+        float, typer.Option(min=0.1, help="Size of the face region; the paper has 1.2.")
+    ] = 1.2,
+    method: Method = None,
     output: Output = None,
+    workers: Workers = None,
     plots: Plots = True,
-    force: Annotated[bool, typer.Option("--force", help="Measure predictions that look wrong, too.")] = False,
+    force: Force = False,
     debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
 ) -> None:
     """The 2018 benchmark of Feng et al. (Stirling/ESRC scans): 3D-RMSE after landmark alignment, in mm."""
-    from deca_cli.evaluate.feng import evaluate_feng, feng_rows, feng_table, write_feng
-
-    def show(result: FengResult) -> None:
-        for problem in result.problems:
-            typer.echo(f"{result.name}: {problem.level}: {problem.message}", err=True)
-
-    results = evaluate_feng(
-        predictions, scans, scan_landmarks, radius_factor=radius_factor, force=force, progress=show
+    from deca_cli.evaluate.feng_run import (
+        FengProtocol,
+        evaluate_feng,
+        feng_jobs,
+        feng_rows,
+        feng_table,
+        write_feng,
     )
+
+    from deca_cli.evaluate.problem_reports import count_warnings
+
+    protocol = FengProtocol(radius_factor, force)
+    jobs = feng_jobs(predictions, scans, scan_landmarks, protocol)
+    with Progress(len(jobs)) as progress:
+        results = evaluate_feng(jobs, workers=workers, progress=progress.show)
     typer.echo(feng_table(feng_rows(results)))
+    for message, count in count_warnings(results).items():
+        typer.echo(f"warning, {count} images: {message}")
     if output is not None:
-        write_feng(output, method or predictions.resolve().name, results, plots=plots)
+        write_feng(output, method or predictions.resolve().name, protocol, results, plots=plots)
         typer.echo(f"Everything is in {output} (start with report.md).")
-    if any(not len(result.distances) for result in results):
-        raise typer.Exit(1)
+    say_refused(results)
 
 
 @evaluate.command("realy")
@@ -141,26 +161,20 @@ def realy(
     template: Annotated[Path, typer.Option("--template", help="A mesh of that topology, .obj.")],
     *,
     keypoints: Annotated[Path | None, typer.Option(help="Its 85 keypoints (default: TEMPLATE.txt).")] = None,
-    method: Annotated[str | None, typer.Option(help="Name in the results.")] = None,
+    method: Method = None,
     output: Output = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", help="Processes (default: all cores).")
-    ] = None,
+    workers: Workers = None,
     debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
 ) -> None:
     """The REALY benchmark: error of nose, mouth, forehead and cheek, in mm."""
     from deca_cli.evaluate.realy import read_topology
-    from deca_cli.evaluate.realy_run import evaluate_realy, realy_table, write_realy
+    from deca_cli.evaluate.realy_run import evaluate_realy, realy_jobs, realy_table, write_realy
 
-    topology = read_topology(template, keypoints or template.with_suffix(".txt"))
-    results = evaluate_realy(
-        predictions,
-        data,
-        topology,
-        workers=workers,
-        progress=lambda result: typer.echo(f"{result.name}: {result.mean:.3f} mm", err=True),
-    )
+    jobs = realy_jobs(predictions, data, read_topology(template, keypoints or template.with_suffix(".txt")))
+    with Progress(len(jobs)) as progress:
+        results = evaluate_realy(jobs, workers=workers, progress=progress.show)
     typer.echo(realy_table(results))
     if output is not None:
         write_realy(output, method or predictions.resolve().name, results)
         typer.echo(f"Everything is in {output} (start with report.md).")
+    say_refused(results)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
+from deca_cli.cli.evaluate_options import Debug, Force, Method, Output, Plots, Progress, Workers
+from deca_cli.cli.reconstruct import Device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from typing_extensions import Self
-
     from deca_cli.evaluate.now_data import NowData
-    from deca_cli.evaluate.now_run import ImageResult
     from deca_cli.evaluate.official import Submission
 
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")]
-Plots = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw PNG and SVG plots (needs matplotlib).")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 REFUSALS_SHOWN = (
     3  # wrong input is mostly wrong everywhere, so a run stops here instead of going through all of it
 )
@@ -36,7 +32,7 @@ def now(
     model: Annotated[
         str | None, typer.Option(help="Predict with this model first, into PREDICTIONS.")
     ] = None,
-    device: Annotated[str, typer.Option(help="For --model: auto, cpu or cuda.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Where --model runs.")] = Device.auto,
     metrical: Annotated[bool, typer.Option("--metrical", help="Keep the predicted size.")] = False,
     unit: Annotated[str, typer.Option(help="Unit of metrical predictions: m, cm or mm.")] = "m",
     challenge: Annotated[str | None, typer.Option(help="Only this challenge.")] = None,
@@ -44,14 +40,12 @@ def now(
     image_list: Annotated[Path | None, typer.Option(help="Another image list.")] = None,
     scans: Annotated[Path | None, typer.Option(help="Scans, if not DATA/scans.")] = None,
     scan_landmarks: Annotated[Path | None, typer.Option(help="If not DATA/scans_lmks_onlypp.")] = None,
-    method: Annotated[str | None, typer.Option(help="Name in the results.")] = None,
+    method: Method = None,
     output: Output = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", help="Processes (default: all cores).")
-    ] = None,
-    worst: Annotated[int, typer.Option(help="How many worst images to draw.")] = 5,
+    workers: Workers = None,
+    worst: Annotated[int, typer.Option(min=0, help="How many worst images to write.")] = 5,
     plots: Plots = True,
-    force: Annotated[bool, typer.Option("--force", help="Measure predictions that look wrong, too.")] = False,
+    force: Force = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when an image is missing.")] = False,
     check_alignment: Annotated[
         Path | None, typer.Option(help="Write scan, prediction and aligned prediction of every image here.")
@@ -66,16 +60,19 @@ def now(
 
     Results of single images are kept, so an interrupted run goes on where it stopped.
     """
+    from deca_cli.errors import UsageError
     from deca_cli.evaluate.now import Protocol
     from deca_cli.evaluate.now_command import Request, evaluate_now
     from deca_cli.evaluate.now_data import open_now
     from deca_cli.evaluate.official import write_submission
 
+    if submission is not None and challenge is not None:
+        raise UsageError("a submission holds all challenges: leave out either --challenge or --submission.")
     opened = open_now(
         data, image_set=image_set, image_list=image_list, scans=scans, scan_landmarks=scan_landmarks
-    )
+    ).of_challenge(challenge)
     if model is not None:
-        _predict(model, device, data, opened, predictions)
+        _predict(model, device.value, data, opened, predictions)
     if submission is not None:
         _say_submission(write_submission(submission, opened, predictions))
         return
@@ -88,48 +85,15 @@ def now(
         workers=workers,
         force=force,
         plots=plots,
-        worst=worst if plots else 0,
+        worst=worst,
         check_alignment=check_alignment,
     )
-    with _Progress(opened, request.challenge) as progress:
+    with Progress(len(opened.images), stop_after=REFUSALS_SHOWN) as progress:
         report = evaluate_now(opened, request, progress.show)
     typer.echo(report.text())
     typer.echo(f"Everything is in {request.output} (start with report.md).")
     if strict and len(report.of_state("measured")) < len(report.results):
         raise typer.Exit(1)
-
-
-class _Progress:
-    """A bar on stderr; it stops the run when one prediction after the other has to be refused."""
-
-    def __init__(self, data: NowData, challenge: str | None) -> None:
-        from tqdm import tqdm
-
-        count = sum(challenge in (None, image.challenge) for image in data.images)
-        self.bar = tqdm(total=count, unit="image", desc="measuring", disable=None)
-        self.refused = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def show(self, result: ImageResult) -> None:
-        """Advance the bar by one image."""
-        from deca_cli.errors import InputError
-
-        self.bar.update()
-        if result.state != "refused":
-            return
-        self.refused += 1
-        reasons = " ".join(p.message for p in result.problems if p.level == "error")
-        typer.echo(f"{result.image.name}: {reasons}", err=True)
-        if self.refused >= REFUSALS_SHOWN:
-            raise InputError(
-                f"stopped after {self.refused} predictions that cannot give a meaningful number (see above). "
-                "Mend them and run again; what was measured is kept. --force measures what can be measured."
-            )
 
 
 def _predict(model: str, device: str, folder: Path, opened: NowData, predictions: Path) -> None:

@@ -17,8 +17,11 @@ from deca_cli.evaluate.landmark_rows import SEVEN_NAMES
 from deca_cli.evaluate.now import MM_PER_UNIT, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from deca_cli.errors import InputError
     from deca_cli.evaluate.meshes import Mesh
 
 SUSPICIOUS_MM = 6.0  # fits of usable predictions stay below it: 3 mm of noise per landmark give about 4
@@ -35,6 +38,21 @@ class Problem:
     level: Literal["error", "warning"]
     kind: str  # short name for tables
     message: str  # what, why, what to do
+
+
+HOPELESS_KINDS = frozenset(
+    {"no-faces", "not-finite", "unusable"}
+)  # nothing to measure, not even with --force
+
+
+def is_refused(problems: Sequence[Problem], *, force: bool) -> bool:
+    """Whether a prediction with these problems is left out; `force` measures what can be measured at all."""
+    return any(p.level == "error" and (not force or p.kind in HOPELESS_KINDS) for p in problems)
+
+
+def unusable(error: InputError) -> Problem:
+    """What stands for a prediction that could not be read or measured."""
+    return Problem("error", "unusable", str(error))
 
 
 def check_prediction(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deca_cli.errors import InputError, UsageError
+from deca_cli.evaluate.files import read_json, write_json
+from deca_cli.export.atomic import make_folder, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ class Run:
 
     folder: Path
     name: str
-    kind: tuple[str, ...]  # benchmark and ranking: only like can be compared with like
+    kind: str  # benchmark and everything that decides about its numbers: only like can be compared with like
     unit: str
     errors: dict[str, float]  # image -> mean error
     subjects: dict[str, str]  # image -> whom it shows, where known; else the image itself
@@ -50,15 +51,28 @@ def read_run(folder: Path) -> Run:
         raise InputError(
             f"no results at {path}. Run 'deca evaluate now' or 'landmarks' first and give its output folder."
         )
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     try:
-        kind = tuple(str(content[key]) for key in ("benchmark", "ranking", "main") if key in content)
         measured = [e for e in content["images"] if e["state"] == "measured" and e.get("mean") is not None]
         errors = {e["image"]: float(e["mean"]) for e in measured}
         subjects = {e["image"]: str(e.get("subject", e["image"])) for e in measured}
-        return Run(path.parent, content["method"], kind, content["unit"], errors, subjects)
-    except KeyError as error:
-        raise InputError(f"{path}: no {error} in it, so it is not a result of 'deca evaluate'.") from None
+        return Run(
+            path.parent, str(content["method"]), _kind(content), str(content["unit"]), errors, subjects
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error} in it" if isinstance(error, KeyError) else "another content than expected"
+        raise InputError(
+            f"{path}: {what}, so it is not a result of 'deca evaluate'. Give the output folder of a run."
+        ) from None
+
+
+def _kind(content: dict[str, Any]) -> str:
+    words = [str(content[key]) for key in ("benchmark", "ranking", "main") if key in content]
+    if "radius_factor" in content:
+        words.append(f"radius factor {content['radius_factor']:g}")
+    if content.get("forced"):
+        words.append("--force")
+    return ", ".join(words)
 
 
 def common_images(runs: list[Run]) -> list[str]:
@@ -68,8 +82,8 @@ def common_images(runs: list[Run]) -> list[str]:
     for run in runs[1:]:
         if run.kind != runs[0].kind:
             raise UsageError(
-                f"{run.folder} holds {' '.join(run.kind)} and {runs[0].folder} {' '.join(runs[0].kind)}: "
-                "only results of the same measurement can be compared."
+                f"{run.folder} holds {run.kind} and {runs[0].folder} {runs[0].kind}: only results of the same measurement "
+                "can be compared. Run both with the same options."
             )
     common = set(runs[0].errors).intersection(*(run.errors for run in runs[1:]))
     if not common:
@@ -141,14 +155,14 @@ def comparison_table(rows: list[Difference], runs: list[Run]) -> str:
 
 def write_comparison(folder: Path, runs: list[Run], rows: list[Difference], *, plots: bool) -> None:
     """compare.md, compare.json and the curves in one plot."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     text = "# Comparison\n\n" + comparison_table(rows, runs) + "\n"
     if plots:
         _plot(folder, runs)
         text += "\n![cumulative error](cumulative.png)\n"
-    (folder / "compare.md").write_text(text, encoding="utf-8")
+    write_text(folder / "compare.md", text)
     content = {"unit": runs[0].unit, "images": common_images(runs), "models": [asdict(row) for row in rows]}
-    (folder / "compare.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "compare.json", content)
 
 
 def _plot(folder: Path, runs: list[Run]) -> None:
@@ -170,7 +184,7 @@ def _plot(folder: Path, runs: list[Run]) -> None:
     plot_cumulative(
         folder / "cumulative",
         curves,
-        title=" ".join(runs[0].kind),
+        title=runs[0].kind,
         unit=runs[0].unit,
         limit=limit,
         counted=counted,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,9 @@ import numpy as np
 
 from deca_cli import __version__
 from deca_cli.errors import InputError
-from deca_cli.evaluate.landmark_sets import read_predictions, read_truth
+from deca_cli.evaluate.files import write_json, write_rows
+from deca_cli.evaluate.landmark_predictions import read_predictions
+from deca_cli.evaluate.landmark_sets import read_truth
 from deca_cli.evaluate.landmarks import (
     BUCKETS,
     FAILURE_PERCENT,
@@ -22,6 +22,8 @@ from deca_cli.evaluate.landmarks import (
     pose_table,
     score_face,
 )
+from deca_cli.export.atomic import make_folder, write_text
+from deca_cli.export.summary import SUMMARY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,12 +63,14 @@ class LandmarkReport:
 def evaluate_landmarks(truth: Path, predictions: Path, method: str) -> LandmarkReport:
     """Score every annotated face that has a prediction; raises InputError when none has."""
     faces = read_truth(truth)
-    found = read_predictions(predictions, [face.name for face in faces])
+    found = read_predictions(predictions, faces)
     if not found:
         stem = faces[0].name.rsplit(".", 1)[0]
         raise InputError(
-            f"none of the {len(faces)} annotated images has a prediction in {predictions}. Expected a JSON file by "
-            f"image name, or for example {stem}/{stem}_kpt2d.txt, {stem}.json, {stem}.npy, {stem}.pts or {stem}.txt."
+            f"none of the {len(faces)} annotated images has a prediction in {predictions}. Expected the output "
+            f"of 'deca reconstruct' on these photos (with its {SUMMARY}; without, run it again with --resume), a JSON "
+            f"file by image name, or for example {stem}/{stem}_kpt2d.txt, {stem}.json, {stem}.npy, {stem}.pts or "
+            f"{stem}.txt."
         )
     scores = tuple(score_face(face, found[face.name]) for face in faces if face.name in found)
     missing = tuple(face.name for face in faces if face.name not in found)
@@ -75,14 +79,13 @@ def evaluate_landmarks(truth: Path, predictions: Path, method: str) -> LandmarkR
 
 def write_landmarks(folder: Path, report: LandmarkReport, *, plots: bool) -> None:
     """results.json, images.csv, report.md and the cumulative curve."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _write_json(folder / "results.json", report)
-    with (folder / "images.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "yaw_degrees", *(f"{m} [%]" for m in MEASURES)])
-        writer.writerows(
-            [s.name, s.yaw_degrees, *(f"{s.errors[m]:.4f}" for m in MEASURES)] for s in report.scores
-        )
+    write_rows(
+        folder / "images.csv",
+        ["image", "yaw_degrees", *(f"{m} [%]" for m in MEASURES)],
+        ([s.name, s.yaw_degrees, *(f"{s.errors[m]:.4f}" for m in MEASURES)] for s in report.scores),
+    )
     parts = [
         f"# 68-point landmarks: {report.method}",
         MEANING,
@@ -93,7 +96,7 @@ def write_landmarks(folder: Path, report: LandmarkReport, *, plots: bool) -> Non
     if plots:
         _plot(folder, report)
         parts.append("![cumulative error](cumulative.png)")
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(folder / "report.md", "\n\n".join(parts) + "\n")
 
 
 def _write_json(path: Path, report: LandmarkReport) -> None:
@@ -116,16 +119,7 @@ def _write_json(path: Path, report: LandmarkReport) -> None:
         "rows": {name: asdict(row) for name, row in report.rows.items()},
         "images": images + [{"image": name, "state": "missing"} for name in report.missing],
     }
-    path.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _without_nan(value: object) -> object:
-    """NaN is no JSON; null stands for it."""
-    if isinstance(value, dict):
-        return {key: _without_nan(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    write_json(path, content)
 
 
 def _plot(folder: Path, report: LandmarkReport) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deca_cli.errors import InputError
+from deca_cli.evaluate.files import read_array, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,15 +29,7 @@ def read_seven(path: Path) -> NDArray[np.float64]:
 
     Text is rounded to float32, as the official code does. Raises InputError for any other shape.
     """
-    if path.suffix.lower() == ".npy":
-        try:
-            rows = np.load(path, allow_pickle=False)
-        except ValueError as error:
-            raise InputError(
-                f"{path}: not a plain NumPy array ({error}). Save it with np.save as floats."
-            ) from None
-    else:
-        rows = _read_text(path)
+    rows = read_array(path) if path.suffix.lower() == ".npy" else _read_text(path)
     if rows.ndim == 3 and len(rows) == 1:
         rows = rows[0]
     if rows.shape != (7, 3):
@@ -51,7 +44,7 @@ def read_seven(path: Path) -> NDArray[np.float64]:
 
 
 def _read_text(path: Path) -> NDArray[np.float32]:
-    words = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
+    words = [line.replace(",", " ").split() for line in read_text(path).splitlines()]
     words = [row for row in words if row]
     if len({len(row) for row in words}) != 1:
         raise InputError(
@@ -75,7 +68,7 @@ def _which_rows(shape: tuple[int, ...]) -> str:
 
 def read_picked_points(path: Path) -> NDArray[np.float64]:
     """Read a scan's landmarks [7, 3] from MeshLab's .pp (attributes in any order); float32, as the official code."""
-    elements = re.findall(r"<point\b[^>]*>", path.read_text(encoding="utf-8"))
+    elements = re.findall(r"<point\b[^>]*>", read_text(path))
     if len(elements) != 7:
         raise InputError(
             f"{path}: {len(elements)} picked points, expected 7. Download the scan landmarks again."

@@ -1,33 +1,24 @@
-"""Read true and predicted 68-point landmarks: AFLW2000-3D .mat, 300-W .pts, JSON, text and NumPy files.
+"""Read true 68-point landmarks: AFLW2000-3D .mat, 300-W .pts and JSON files.
 
 Pixels: x right, y down, the centre of the top left pixel at (0, 0).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deca_cli.errors import InputError
+from deca_cli.evaluate.files import read_json, read_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 POINTS = 68
-# What `deca reconstruct` and the official demo write, then plain files.
-PREDICTION_FILES = (
-    "{0}/{0}_kpt2d.txt",
-    "{0}_kpt2d.txt",
-    "{0}.json",
-    "{0}.npy",
-    "{0}.pts",
-    "{0}.txt",
-    "{0}/landmarks_2d.txt",
-)
 KEYS = ("landmarks", "landmarks_2d_px", "landmarks2d", "points")
 
 
@@ -49,7 +40,7 @@ def read_truth(path: Path) -> list[TrueFace]:
     if path.is_dir() and (path / "landmarks.json").is_file():
         path = path / "landmarks.json"
     if path.suffix.lower() == ".json" and path.is_file():
-        return [_face(name, entry, path) for name, entry in sorted(_read_json(path).items())]
+        return [_face(name, entry, path) for name, entry in sorted(read_table(path).items())]
     for suffix, reader in ((".mat", _read_mat), (".pts", _read_pts_face)):
         files = sorted(path.rglob(f"*{suffix}")) if path.is_dir() else []
         if files:
@@ -58,38 +49,6 @@ def read_truth(path: Path) -> list[TrueFace]:
         f"no landmarks at {path}: expected a folder of AFLW2000-3D .mat or 300-W .pts files, or a JSON file "
         '{"image.jpg": [[x, y], ... 68 points]}.'
     )
-
-
-def read_predictions(path: Path, names: list[str]) -> dict[str, NDArray[np.float64]]:
-    """Predicted landmarks [68, 2] of the named images, from a JSON file or a folder; those not found are left out."""
-    if path.is_file():
-        table = _read_json(path)
-        found = {name: table.get(name, table.get(Path(name).stem)) for name in names}
-        return {
-            name: as_points(entry, f"{path}: {name}") for name, entry in found.items() if entry is not None
-        }
-    if not path.is_dir():
-        raise InputError(f"no predictions at {path}: expected a JSON file or a folder.")
-    predictions = {}
-    for name in names:
-        candidates = (path / pattern.format(Path(name).stem) for pattern in PREDICTION_FILES)
-        file = next((c for c in candidates if c.is_file()), None)
-        if file is not None:
-            predictions[name] = _read_points(file)
-    return predictions
-
-
-def _read_points(file: Path) -> NDArray[np.float64]:
-    if file.suffix == ".json":
-        return as_points(_read_json(file), str(file))
-    if file.suffix == ".npy":
-        return as_points(np.load(file, allow_pickle=False), str(file))
-    if file.suffix == ".pts":
-        return read_pts(file)
-    lines = (
-        line.split("#")[0].replace(",", " ").split() for line in file.read_text(encoding="utf-8").splitlines()
-    )
-    return as_points([line for line in lines if line], str(file))
 
 
 def as_points(entry: Any, what: str) -> NDArray[np.float64]:  # noqa: ANN401 - whatever a file held
@@ -117,11 +76,9 @@ def tight_box(points: NDArray[np.float64]) -> tuple[float, float, float, float]:
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}).") from None
+def read_table(path: Path) -> dict[str, Any]:
+    """A JSON object of image name to landmarks; raises InputError for anything else."""
+    table = read_json(path)
     if not isinstance(table, dict):
         raise InputError(f"{path}: expected a JSON object of image name to landmarks.")
     return table
@@ -157,7 +114,7 @@ def _read_pts_face(path: Path) -> TrueFace:
 
 def read_pts(path: Path) -> NDArray[np.float64]:
     """300-W: points between braces, counted from (1, 1) as in Matlab, so one is taken off."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if "{" not in text or "}" not in text:
         raise InputError(f"{path}: not a .pts file: no braces around the points.")
     rows = text[text.index("{") + 1 : text.index("}")].split("\n")

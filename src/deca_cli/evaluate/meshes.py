@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deca_cli.errors import InputError
+from deca_cli.evaluate.files import read_bytes
+from deca_cli.export.atomic import write_bytes, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +46,7 @@ def read_mesh(path: Path) -> Mesh:
 
 def read_obj(path: Path) -> Mesh:
     """OBJ: faces `v`, `v/vt`, `v/vt/vn` or `v//vn`, polygons become fans, colours after the position are noted."""
-    lines = path.read_bytes().splitlines()
+    lines = read_bytes(path).splitlines()
     vertices, has_colours = _obj_vertices([line[2:] for line in lines if line.startswith(b"v ")], path)
     faces = _obj_faces([line for line in lines if line.startswith(b"f ")], len(vertices), path)
     return Mesh(vertices, faces, has_colours)
@@ -52,7 +54,7 @@ def read_obj(path: Path) -> Mesh:
 
 def read_obj_vertices(path: Path) -> NDArray[np.float64]:
     """Only the vertices [V, 3]; scans are large, and the measurement needs no more of them."""
-    data = path.read_bytes()
+    data = read_bytes(path)
     start = 0 if data.startswith(b"v ") else data.find(b"\nv ") + 1
     end = data.find(b"\n", data.rfind(b"\nv ") + 1)
     block = data[start : end if end > 0 else len(data)]
@@ -119,9 +121,9 @@ def _obj_polygons(lines: list[bytes], vertices: int, path: Path) -> NDArray[np.i
 
 def write_obj(path: Path, vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> None:
     """Write positions and triangles only: no colours, texture or normals, so that every reader understands it."""
-    with path.open("w", encoding="ascii", newline="\n") as file:
-        file.writelines(f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist())
-        file.writelines(f"f {a} {b} {c}\n" for a, b, c in (faces + 1).tolist())
+    points = (f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist())
+    triangles = (f"f {a} {b} {c}\n" for a, b, c in (faces + 1).tolist())
+    write_text(path, "".join(chain(points, triangles)))
 
 
 def write_coloured_ply(
@@ -139,4 +141,4 @@ def write_coloured_ply(
         f"ply\nformat binary_little_endian 1.0\nelement vertex {len(vertices)}\n{coordinates}{channels}"
         f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
     )
-    path.write_bytes(header.encode() + points.tobytes() + triangles.tobytes())
+    write_bytes(path, header.encode() + points.tobytes() + triangles.tobytes())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deca_cli.errors import InputError, UsageError
-from deca_cli.evaluate.now_data import CHALLENGES, find_prediction
+from deca_cli.errors import InputError
+from deca_cli.evaluate.now_data import find_prediction
 from deca_cli.evaluate.now_outputs import write_plots, write_tables, write_worst_cases
 from deca_cli.evaluate.now_run import run_now
 from deca_cli.evaluate.official import write_alignment
@@ -41,23 +41,25 @@ def evaluate_now(
     data: NowData, request: Request, progress: Callable[[ImageResult], None] = lambda _: None
 ) -> NowReport:
     """Measure and write everything; raises InputError when nothing, or something refused, was measured."""
-    _require(data, request)
+    _require(request)
+    data = data.of_challenge(request.challenge)
     results = run_now(
         data,
         request.predictions,
         request.protocol,
-        challenge=request.challenge,
         workers=request.workers,
         keep=request.output / "images",  # one file per image
         force=request.force,
         progress=progress,
     )
     _require_measured(results, request)
-    report = report_now(request.method, request.protocol, results)
-    write_tables(request.output, report, request.challenge)
+    report = report_now(request.method, request.protocol, results, forced=request.force)
+    write_tables(request.output, report, request.challenge, plots=request.plots)
     if request.plots:
         write_plots(request.output, report)
-    write_worst_cases(request.output, report, data, request.predictions, request.worst)
+    write_worst_cases(
+        request.output, report, data, request.predictions, request.worst, pictures=request.plots
+    )
     if request.check_alignment is not None:
         for result in report.of_state("measured"):
             write_alignment(
@@ -66,13 +68,9 @@ def evaluate_now(
     return report
 
 
-def _require(data: NowData, request: Request) -> None:
+def _require(request: Request) -> None:
     if not request.predictions.is_dir():
         raise InputError(f"no folder of predictions at {request.predictions}.")
-    if request.challenge is not None and request.challenge not in {image.challenge for image in data.images}:
-        raise UsageError(
-            f"no image of challenge '{request.challenge}' in the list. NoW's challenges are {', '.join(CHALLENGES)}."
-        )
     if request.plots:
         from deca_cli.evaluate.plots import new_figure
 

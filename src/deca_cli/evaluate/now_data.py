@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from deca_cli.errors import InputError
+from deca_cli.errors import InputError, UsageError
+from deca_cli.evaluate.files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,17 @@ class NowData:
     images: tuple[NowImage, ...]
     scans: Path  # SUBJECT/*.obj
     scan_landmarks: Path  # SUBJECT/*.pp
+
+    def of_challenge(self, challenge: str | None) -> NowData:
+        """Only the images of one challenge (None: all); raises UsageError when there are none."""
+        if challenge is None:
+            return self
+        images = tuple(image for image in self.images if image.challenge == challenge)
+        if not images:
+            raise UsageError(
+                f"no image of challenge '{challenge}' in the list. NoW's challenges are {', '.join(CHALLENGES)}."
+            )
+        return replace(self, images=images)
 
     def scan(self, subject: str) -> Path:
         """The subject's scan, millimetres."""
@@ -93,15 +105,17 @@ def open_now(
 
 
 def read_image_list(path: Path) -> tuple[NowImage, ...]:
-    """Read the list; raises InputError for a line without subject, challenge and file."""
+    """Read the list; raises InputError for an empty list or a line without subject, challenge and file."""
     images = []
-    for line in path.read_text(encoding="utf-8").split():
+    for line in read_text(path).split():
         parts = line.replace("\\", "/").split("/")
         if len(parts) < 3:
             raise InputError(
                 f"{path}: line '{line}' is not SUBJECT/CHALLENGE/FILE. Use the list of the data set."
             )
         images.append(NowImage(line, *parts[-3:]))
+    if not images:
+        raise InputError(f"{path} lists no image. Use the list of the data set.")
     return tuple(images)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from deca_cli.evaluate.now_data import find_prediction
 from deca_cli.evaluate.official import write_official_distances
 from deca_cli.evaluate.statistics import pool
-from deca_cli.evaluate.tables import write_csv, write_json, write_markdown
+from deca_cli.evaluate.tables import write_markdown, write_results, write_summaries
+from deca_cli.export.atomic import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
     from deca_cli.evaluate.tables import NowReport
 
 
-def write_tables(folder: Path, report: NowReport, challenge: str | None) -> list[Path]:
+def write_tables(folder: Path, report: NowReport, challenge: str | None, *, plots: bool) -> list[Path]:
     """results.json, images.csv, subjects.csv, challenges.csv, report.md and the official files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = ("results.json", "challenges.csv", "subjects.csv", "images.csv", "report.md")
     results, challenges, subjects, images, page = (folder / name for name in names)
-    write_json(results, report)
-    write_csv(challenges, "challenge", {"all": report.overall, **report.challenges})
-    write_csv(subjects, "subject", report.subjects)
-    write_csv(images, "image", report.images)
-    write_markdown(page, report)
+    write_results(results, report)
+    write_summaries(challenges, "challenge", {"all": report.overall, **report.challenges})
+    write_summaries(subjects, "subject", report.subjects)
+    write_summaries(images, "image", report.images)
+    write_markdown(page, report, plots=plots)
     return [page, results, challenges, subjects, images, *write_official_distances(folder, report, challenge)]
 
 
@@ -46,12 +47,12 @@ def write_plots(folder: Path, report: NowReport) -> list[Path]:
 
 
 def write_worst_cases(
-    folder: Path, report: NowReport, data: NowData, predictions: Path, count: int
+    folder: Path, report: NowReport, data: NowData, predictions: Path, count: int, *, pictures: bool
 ) -> list[Path]:
-    """worst/RANK_IMAGE/ for the images with the largest mean distance."""
+    """worst/RANK_IMAGE/ for the images with the largest mean distance; pictures need matplotlib, meshes do not."""
     from deca_cli.evaluate.worst import write_worst
 
     return [
-        write_worst(folder / "worst", rank, data, find_prediction(predictions, r.image), r)
+        write_worst(folder / "worst", rank, data, find_prediction(predictions, r.image), r, picture=pictures)
         for rank, r in enumerate(report.worst(count), start=1)
     ]

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from deca_cli.errors import DecaError, InputError
+from deca_cli.errors import InputError
 from deca_cli.evaluate.alignment import Similarity
-from deca_cli.evaluate.checks import Problem, check_prediction
+from deca_cli.evaluate.checks import Problem, check_prediction, is_refused, unusable
 from deca_cli.evaluate.landmark_rows import read_picked_points, read_seven
 from deca_cli.evaluate.meshes import read_mesh, read_obj_vertices
 from deca_cli.evaluate.now import Protocol, Scan, measure
 from deca_cli.evaluate.now_data import NowData, NowImage, Prediction, find_prediction
+from deca_cli.evaluate.run_jobs import run_jobs
+from deca_cli.export.atomic import make_folder, write_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -60,31 +58,39 @@ class ImageResult:
     problems: tuple[Problem, ...] = ()
     lacks: str = ""  # what is missing
 
+    @property
+    def name(self) -> str:
+        """SUBJECT/CHALLENGE/FILE."""
+        return self.image.name
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are numbers."""
+        return self.state == "measured"
+
 
 def run_now(
     data: NowData,
     predictions: Path,
     protocol: Protocol,
     *,
-    challenge: str | None = None,
     workers: int | None = None,
     keep: Path | None = None,
     force: bool = False,
     progress: Callable[[ImageResult], None] = lambda _: None,
 ) -> list[ImageResult]:
-    """Measure every listed image (of one challenge, if given), in list order.
+    """Measure every listed image, in list order.
 
     `workers` processes (default: one per core), `keep` a folder for the results per image; `progress` is called with
     each result. A refused or missing image is a result like any other.
     """
-    images = [image for image in data.images if challenge in (None, image.challenge)]
-    found = [find_prediction(predictions, image) for image in images]
+    found = [find_prediction(predictions, image) for image in data.images]
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
+        make_folder(keep)
     jobs = [_job(data, p, protocol, keep, force=force) for p in found if p.is_complete]
     jobs.sort(key=lambda job: job.prediction.image.subject)  # neighbours share a scan
     done = {}
-    for result in _results(jobs, min(workers or usable_cores(), len(jobs))):
+    for result in run_jobs(evaluate_image, jobs, workers):
         done[result.image] = result
         progress(result)
     return [done.get(p.image) or ImageResult(p.image, "missing", lacks=p.lacks) for p in found]
@@ -96,21 +102,6 @@ def _job(data: NowData, prediction: Prediction, protocol: Protocol, keep: Path |
     return Job(prediction, data.scan(image.subject), data.landmarks(image.subject), protocol, force, kept)
 
 
-def _results(jobs: list[Job], workers: int) -> Iterator[ImageResult]:
-    if workers <= 1:
-        yield from map(evaluate_image, jobs)
-        return
-    evaluate_image(jobs[0])  # compile once here, so that the workers find the kernels in numba's cache
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(evaluate_image, jobs)
-    except BrokenProcessPool:
-        raise DecaError(
-            "the worker processes ended early: too little memory, or a script that starts them outside of "
-            "`if __name__ == '__main__':`. Run again with fewer (-j 1); what was measured is kept."
-        ) from None
-
-
 def evaluate_image(job: Job) -> ImageResult:
     """Measure one image, or return the kept result when nothing changed since."""
     key = job.key
@@ -120,9 +111,7 @@ def evaluate_image(job: Job) -> ImageResult:
     try:
         result = _evaluate(job)
     except InputError as error:
-        return ImageResult(
-            job.prediction.image, "refused", problems=(Problem("error", "unreadable", str(error)),)
-        )
+        return ImageResult(job.prediction.image, "refused", problems=(unusable(error),))
     if job.kept is not None and result.state == "measured":
         _save(job.kept, key, result)
     return result
@@ -134,18 +123,12 @@ def _evaluate(job: Job) -> ImageResult:
     scan = read_scan(job.scan, job.scan_landmarks)
     mesh, landmarks = read_mesh(job.prediction.mesh), read_seven(job.prediction.landmarks)
     problems = tuple(check_prediction(mesh, landmarks, scan.landmarks, job.protocol))
-    fatal = {"no-faces", "not-finite"}
-    if any(p.level == "error" and (not job.force or p.kind in fatal) for p in problems):
+    if is_refused(problems, force=job.force):
         return ImageResult(job.prediction.image, "refused", problems=problems)
     measured = measure(scan, mesh, landmarks, job.protocol)
     return ImageResult(
         job.prediction.image, "measured", measured.distances.astype(np.float32), measured.total, problems
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=2)
@@ -157,20 +140,15 @@ def read_scan(scan: Path, landmarks: Path) -> Scan:
 def _save(path: Path, key: str, result: ImageResult) -> None:
     if result.total is None:
         return
-    partial = path.with_suffix(
-        f".{os.getpid()}.part"
-    )  # renamed when whole: an interrupted run leaves no half file
-    with partial.open("wb") as file:
-        np.savez(
-            file,
-            key=np.array(key),
-            distances=result.distances,
-            scale=result.total.scale,
-            rotation=result.total.rotation,
-            translation=result.total.translation,
-            problems=np.array(json.dumps([asdict(p) for p in result.problems])),
-        )
-    partial.replace(path)
+    arrays = {
+        "key": np.array(key),
+        "distances": result.distances,
+        "scale": np.array(result.total.scale),
+        "rotation": result.total.rotation,
+        "translation": result.total.translation,
+        "problems": np.array(json.dumps([asdict(p) for p in result.problems])),
+    }
+    write_arrays(path, arrays)
 
 
 def _load(job: Job, key: str) -> ImageResult | None:

@@ -13,6 +13,7 @@ from deca_cli.evaluate.checks import check_numbers
 from deca_cli.evaluate.landmark_rows import read_picked_points, read_seven
 from deca_cli.evaluate.meshes import read_mesh, write_obj
 from deca_cli.evaluate.now_data import NowData, find_prediction
+from deca_cli.export.atomic import make_folder, write_array, write_file, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +38,10 @@ def write_official_distances(folder: Path, report: NowReport, challenge: str | N
         "num_missing_files": len(report.results) - len(measured),
         "input_files": np.array([r.image.line for r in measured]),
     }
-    np.save(path, content, allow_pickle=True)  # type: ignore[arg-type]  # the official tool unpickles a dictionary
+    # The official tool unpickles a dictionary.
+    write_file(path, lambda stream: np.save(stream, content, allow_pickle=True))  # type: ignore[arg-type]
     summary = path.with_name(path.name + ".meanmedian")
-    summary.write_text(f"{report.overall.median!r}\n{report.overall.mean!r}\n", encoding="ascii")
+    write_text(summary, f"{report.overall.median!r}\n{report.overall.mean!r}\n")
     return [path, summary]
 
 
@@ -48,8 +50,7 @@ def write_alignment(folder: Path, data: NowData, prediction: Prediction, result:
     image = result.image
     if prediction.mesh is None or result.total is None:
         raise InputError(f"{image.name} was not measured, so there is no alignment to write.")
-    target = folder / image.subject / image.challenge / image.file
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder(folder / image.subject / image.challenge / image.file)
     scan, mesh = read_mesh(data.scan(image.subject)), read_mesh(prediction.mesh)
     kept = face_region(read_picked_points(data.landmarks(image.subject))).holds(scan.vertices)
     write_obj(target / "gt_scan_val.obj", scan.vertices[kept], faces_between(kept, scan.faces))
@@ -104,10 +105,9 @@ def _copy_clean(folder: Path, prediction: Prediction) -> None:
     mesh, landmarks = read_mesh(prediction.mesh), read_seven(prediction.landmarks)
     for problem in check_numbers(mesh):
         raise InputError(problem.message)
-    target = folder / image.subject / image.challenge
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder(folder / image.subject / image.challenge)
     write_obj(target / f"{image.stem}.obj", mesh.vertices, mesh.faces)
-    np.save(target / f"{image.stem}.npy", landmarks)
+    write_array(target / f"{image.stem}.npy", landmarks)
     again = read_mesh(target / f"{image.stem}.obj")
     size = float(np.ptp(mesh.vertices, axis=0).max())
     same = again.vertices.shape == mesh.vertices.shape and np.array_equal(again.faces, mesh.faces)

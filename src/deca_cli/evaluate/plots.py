@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deca_cli.errors import UsageError
+from deca_cli.errors import DecaError
+from deca_cli.export.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +24,11 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure without any window or global state; raises UsageError when matplotlib is missing."""
+    """A figure without any window or global state; raises DecaError when matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError(
+        raise DecaError(
             "plots need matplotlib, which is not installed. Run: pip install 'deca-cli[evaluate]' (or add --no-plots)."
         ) from None
     return Figure(figsize=(width, height), layout="constrained")
@@ -35,10 +36,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.png and STEM.svg."""
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    return paths
+    return [save_picture(figure, stem.with_name(stem.name + suffix)) for suffix in (".png", ".svg")]
+
+
+def save_picture(figure: Figure, path: Path, dpi: int = 150) -> Path:
+    """Write one picture in the format of its ending."""
+    return write_file(path, lambda stream: figure.savefig(stream, format=path.suffix[1:], dpi=dpi))
 
 
 def plot_cumulative(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deca_cli.errors import InputError
+from deca_cli.evaluate.files import read_bytes
 from deca_cli.evaluate.meshes import Mesh
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Element:
 
 def read_ply(path: Path) -> Mesh:
     """Read vertices and faces; raises InputError when the file does not parse."""
-    data = path.read_bytes()
+    data = read_bytes(path)
     end = data.find(b"end_header")
     if not data.startswith(b"ply") or end < 0:
         raise InputError(f"{path}: no PLY header. The file is damaged or not a PLY; export it again.")

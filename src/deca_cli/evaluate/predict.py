@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from deca_cli.errors import InputError, ModelError
+from deca_cli.evaluate.files import read_text
 from deca_cli.evaluate.landmark_rows import SEVEN_OF_68
 from deca_cli.evaluate.meshes import write_obj
+from deca_cli.export.atomic import make_folder, write_array, write_text
+from deca_cli.packs.fingerprint import pack_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
 
     from deca_cli.evaluate.now_data import NowData, NowImage
     from deca_cli.packs.store import Pack
@@ -43,10 +47,10 @@ def predict_now(
 
     The head is without expression and jaw pose, since NoW's scans are neutral. The data set's own face boxes are used
     where it has them. Photos that have their files already are left alone. Raises InputError when `output` holds
-    another model's predictions.
+    predictions of another model, or of another state of this one.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    _claim(output, pack.manifest.name)
+    make_folder(output)
+    _claim(output, pack)
     done = []
     for image in data.images:
         target = output / image.subject / image.challenge / image.stem
@@ -61,14 +65,18 @@ def predict_now(
     return done
 
 
-def _claim(output: Path, model: str) -> None:
+def _claim(output: Path, pack: Pack) -> None:
+    """Say in the folder whose predictions it holds; raises InputError when this pack, as it is now, did not make them."""
     note = output / MADE_BY
-    if note.is_file() and note.read_text(encoding="utf-8").strip() != model:
+    mine = f"{pack.manifest.name} {pack_fingerprint(pack.folder)}\n"
+    if note.is_file() and read_text(note) == mine:
+        return
+    if note.is_file() or any(output.rglob("*.obj")):
         raise InputError(
-            f"{output} holds predictions of model '{note.read_text(encoding='utf-8').strip()}', not of '{model}'. "
-            "Give another folder."
+            f"{output} holds predictions that the model '{pack.manifest.name}', as it is now, did not make. Give "
+            "another folder, or delete this one."
         )
-    note.write_text(model + "\n", encoding="utf-8")
+    write_text(note, mine)
 
 
 def _predict_one(folder: Path, image: NowImage, pack: Pack, target: Path) -> str:
@@ -91,9 +99,9 @@ def _predict_one(folder: Path, image: NowImage, pack: Pack, target: Path) -> str
     if not fits:
         return "no face found"
     vertices, landmarks = neutral_head(pack, fits[0].codes.shape)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     write_obj(target.with_name(target.name + ".obj"), vertices, pack.assets.faces)
-    np.save(target.with_name(target.name + ".npy"), landmarks)  # last: both there means both whole
+    write_array(target.with_name(target.name + ".npy"), landmarks)  # last: both there means both whole
     return ""
 
 

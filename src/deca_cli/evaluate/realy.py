@@ -8,13 +8,13 @@ hand to compare with.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deca_cli.errors import InputError
+from deca_cli.evaluate.files import read_json, read_text
 from deca_cli.evaluate.geometry import Surface
 from deca_cli.evaluate.landmark_rows import SEVEN_OF_68
 from deca_cli.evaluate.meshes import Mesh, read_mesh
@@ -66,8 +66,11 @@ class RealyScan:
 def read_topology(template: Path, keypoints: Path) -> Topology:
     """Read a template mesh and its 85 keypoints: JSON rows of triangle, first and second barycentric weight."""
     mesh = read_mesh(template)
-    rows = np.array(json.loads(keypoints.read_text(encoding="utf-8")), dtype=np.float64)
-    if rows.shape != (KEYPOINTS, 3) or rows[:, 0].max() >= len(mesh.faces):
+    try:
+        rows = np.array(read_json(keypoints), dtype=np.float64)
+    except (TypeError, ValueError):
+        rows = np.zeros(0)
+    if rows.shape != (KEYPOINTS, 3) or not 0 <= rows[:, 0].min() <= rows[:, 0].max() < len(mesh.faces):
         raise InputError(
             f"{keypoints}: expected {KEYPOINTS} rows of triangle, weight, weight that fit {template}."
         )
@@ -85,13 +88,23 @@ def read_realy_scan(data: Path, subject: int) -> RealyScan:
             f"{missing} is missing. Ask for the benchmark's data at https://www.realy3dface.com."
         )
     keypoints = read_mesh(files[0]).vertices
-    scales = np.loadtxt(files[1], ndmin=1)
+    scales = _read_scales(files[1])
     if len(keypoints) != KEYPOINTS or not 1 <= subject <= len(scales):
         raise InputError(
             f"{files[0]}: expected {KEYPOINTS} vertices and a scale for subject {subject} in {files[1]}."
         )
     regions = {name: merge_vertices(read_mesh(file)) for name, file in zip(REGIONS, files[2:], strict=True)}
     return RealyScan(keypoints, regions, float(scales[subject - 1]))
+
+
+def _read_scales(path: Path) -> NDArray[np.float64]:
+    """Millimetres per unit of every subject's scan [N]."""
+    try:
+        return np.loadtxt(read_text(path).splitlines(), ndmin=1)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: not one number a line ({error}). Get the benchmark's data again."
+        ) from None
 
 
 def merge_vertices(mesh: Mesh) -> Mesh:
@@ -173,12 +186,14 @@ def region_errors(
 def measure_realy(
     vertices: NDArray[np.float64], topology: Topology, scan: RealyScan
 ) -> dict[str, NDArray[np.float64]]:
-    """Distances of every region, mm; raises InputError when the prediction has another topology."""
+    """Distances of every region, mm; raises InputError for another topology or useless numbers."""
     if len(vertices) != topology.vertices:
         raise InputError(
             f"the prediction has {len(vertices)} vertices and the template {topology.vertices}: they must share one "
             "topology. Some libraries merge vertices when saving (trimesh: process=False)."
         )
+    if not np.isfinite(vertices).all() or not np.ptp(vertices, axis=0).any():
+        raise InputError("the mesh holds NaN, infinity, or nothing but one point. Export it again.")
     start = align_globally(vertices, topology, scan)
     return {
         region: region_errors(align_region(start, topology, scan, region), topology, scan, region)

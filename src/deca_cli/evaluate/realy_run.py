@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deca_cli import __version__
 from deca_cli.errors import InputError
+from deca_cli.evaluate.checks import Problem, unusable
+from deca_cli.evaluate.files import write_json, write_rows
 from deca_cli.evaluate.meshes import read_mesh
-from deca_cli.evaluate.now_run import usable_cores
+from deca_cli.evaluate.problem_reports import refused_entries, refused_section
 from deca_cli.evaluate.realy import REGIONS, Topology, measure_realy, read_realy_scan
+from deca_cli.evaluate.run_jobs import run_jobs
+from deca_cli.export.atomic import make_folder, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -28,17 +28,22 @@ class RealyJob:
 
     prediction: Path
     data: Path
-    subject: int
     topology: Topology
 
 
 @dataclass(frozen=True)
 class RealyResult:
-    """NMSE of the four regions, mm."""
+    """NMSE of the four regions, mm; none when the prediction was refused."""
 
     name: str
-    subject: int
-    regions: dict[str, float]
+    subject: str
+    regions: dict[str, float] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are numbers."""
+        return bool(self.regions)
 
     @property
     def mean(self) -> float:
@@ -46,95 +51,83 @@ class RealyResult:
         return float(np.mean(list(self.regions.values())))
 
 
-def evaluate_realy(
-    predictions: Path,
-    data: Path,
-    topology: Topology,
-    *,
-    workers: int | None = None,
-    progress: Callable[[RealyResult], None] = lambda _: None,
-) -> list[RealyResult]:
-    """Measure every PREDICTIONS/ID.obj or ID_VIEW.obj, ID a number of the benchmark."""
+def realy_jobs(predictions: Path, data: Path, topology: Topology) -> list[RealyJob]:
+    """Every PREDICTIONS/ID.obj or ID_VIEW.obj, ID a number of the benchmark; raises InputError when there is none."""
     files = sorted(predictions.glob("*.obj"))
     if not files:
         raise InputError(
             f"no .obj files in {predictions}: expected ID.obj or ID_VIEW.obj, named like the images."
         )
-    jobs = [RealyJob(path, data, _subject(path), topology) for path in files]
-    count = min(workers or usable_cores(), len(jobs))
+    return [RealyJob(path, data, topology) for path in files]
+
+
+def evaluate_realy(
+    jobs: Sequence[RealyJob],
+    *,
+    workers: int | None = None,
+    progress: Callable[[RealyResult], None] = lambda _: None,
+) -> list[RealyResult]:
+    """Measure all jobs; `progress` is called with each result, refused ones included."""
     results = []
-    if count == 1:
-        for job in jobs:
-            results.append(measure_job(job))
-            progress(results[-1])
-        return results
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(measure_job, jobs):
-            results.append(result)
-            progress(result)
+    for result in run_jobs(measure_job, jobs, workers):
+        results.append(result)
+        progress(result)
     return results
 
 
-def _subject(path: Path) -> int:
-    number = path.stem.split("_")[0]
-    if not number.isdigit():
-        raise InputError(
-            f"{path.name}: the name must begin with the subject's number, such as 12.obj or 12_3.obj."
-        )
-    return int(number)
-
-
 def measure_job(job: RealyJob) -> RealyResult:
-    """Measure one prediction."""
+    """Measure one prediction, or say why not."""
+    name = job.prediction.stem
+    subject = name.split("_")[0]
     try:
-        errors = measure_realy(
-            read_mesh(job.prediction).vertices, job.topology, read_realy_scan(job.data, job.subject)
-        )
+        scan = read_realy_scan(job.data, _number(subject))
+        errors = measure_realy(read_mesh(job.prediction).vertices, job.topology, scan)
     except InputError as error:
-        raise InputError(f"{job.prediction.name}: {error}") from None
-    return RealyResult(
-        job.prediction.stem, job.subject, {name: float(e.mean()) for name, e in errors.items()}
-    )
+        return RealyResult(name, subject, problems=(unusable(error),))
+    return RealyResult(name, subject, {region: float(e.mean()) for region, e in errors.items()})
 
 
-def realy_table(results: list[RealyResult]) -> str:
+def _number(subject: str) -> int:
+    if not subject.isdecimal():
+        raise InputError("the name must begin with the subject's number, such as 12.obj or 12_3.obj.")
+    return int(subject)
+
+
+def realy_table(results: Sequence[RealyResult]) -> str:
     """Markdown: mean and deviation (n - 1) of each region's NMSE, and the mean of the four means."""
-    table = np.array([[r.regions[name] for name in REGIONS] for r in results])
+    measured = [r for r in results if r.is_measured]
+    if not measured:
+        raise InputError("no prediction could be measured; see the messages above.")
+    table = np.array([[r.regions[name] for name in REGIONS] for r in measured])
     means = table.mean(0)
     deviations = table.std(0, ddof=1) if len(table) > 1 else np.zeros(len(REGIONS))
     cells = [f"{m:.3f} ± {d:.3f}" for m, d in zip(means, deviations, strict=True)]
     head = " | ".join((*REGIONS, "all"))
     return (
-        f"NMSE in mm, {len(results)} predictions.\n\n| {head} |\n{'|---:' * (len(REGIONS) + 1)}|\n"
+        f"NMSE in mm, {len(measured)} predictions.\n\n| {head} |\n{'|---:' * (len(REGIONS) + 1)}|\n"
         f"| {' | '.join(cells)} | {means.mean():.3f} |"
     )
 
 
-def write_realy(folder: Path, method: str, results: list[RealyResult]) -> None:
+def write_realy(folder: Path, method: str, results: Sequence[RealyResult]) -> None:
     """results.json, images.csv, report.md and REALY_error.txt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "images.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", *(f"{name}_mm" for name in REGIONS)])
-        writer.writerows([r.name, *(f"{r.regions[name]:.6f}" for name in REGIONS)] for r in results)
-    lines = ["\t".join([r.name, "", *(f"{r.regions[name]:.7f}"[:9] for name in REGIONS)]) for r in results]
-    (folder / "REALY_error.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
+    make_folder(folder)
+    measured = [r for r in results if r.is_measured]
+    table = ([r.name, *(f"{r.regions[name]:.6f}" for name in REGIONS)] for r in measured)
+    write_rows(folder / "images.csv", ["image", *(f"{name}_mm" for name in REGIONS)], table)
+    lines = ["\t".join([r.name, "", *(f"{r.regions[name]:.7f}"[:9] for name in REGIONS)]) for r in measured]
+    write_text(folder / "REALY_error.txt", "\n".join(lines) + "\n")
     images = [
-        {
-            "image": r.name,
-            "subject": str(r.subject),
-            "state": "measured",
-            "mean": r.mean,
-            "regions": r.regions,
-        }
-        for r in results
+        {"image": r.name, "subject": r.subject, "state": "measured", "mean": r.mean, "regions": r.regions}
+        for r in measured
     ]
     content = {
         "tool": f"deca {__version__}",
         "benchmark": "REALY",
         "method": method,
         "unit": "mm",
-        "images": images,
+        "images": images + refused_entries(results),
     }
-    (folder / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(f"# REALY: {method}\n\n{realy_table(results)}\n", encoding="utf-8")
+    parts = [f"# REALY: {method}", realy_table(results), *refused_section(results)]
+    write_json(folder / "results.json", content)
+    write_text(folder / "report.md", "\n\n".join(parts) + "\n")

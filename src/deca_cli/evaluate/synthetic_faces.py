@@ -14,6 +14,7 @@ import numpy as np
 from deca_cli.evaluate.alignment import Similarity, face_region, rotation_matrix
 from deca_cli.evaluate.meshes import Mesh, write_obj
 from deca_cli.evaluate.now_data import CHALLENGES
+from deca_cli.export.atomic import make_folder, write_array, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,13 +103,13 @@ def write_dataset(
     for number in range(subjects):
         subject = f"SELFTEST_{number:05d}"
         heads[subject] = head = synthetic_head(number)
-        (folder / "scans" / subject).mkdir(parents=True)
-        (folder / "scans_lmks_onlypp" / subject).mkdir(parents=True)
+        scans = make_folder(folder / "scans" / subject)
+        landmarks = make_folder(folder / "scans_lmks_onlypp" / subject)
         points = scan_points(head, offset_mm, pairs, seed=number)
-        write_obj(folder / "scans" / subject / "scan.obj", points, np.zeros((0, 3), np.int64))
-        write_picked_points(folder / "scans_lmks_onlypp" / subject / "scan.pp", head.landmarks)
+        write_obj(scans / "scan.obj", points, np.zeros((0, 3), np.int64))
+        write_picked_points(landmarks / "scan.pp", head.landmarks)
         lines += [f"{subject}/{challenge}/IMG_{i:04d}.jpg" for i, challenge in enumerate(CHALLENGES)]
-    (folder / "imagepathsvalidation.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
+    write_text(folder / "imagepathsvalidation.txt", "\n".join(lines) + "\n")
     return heads
 
 
@@ -127,9 +128,9 @@ def write_predictions(folder: Path, heads: dict[str, SyntheticHead], *, metrical
 
 def write_prediction(folder: Path, stem: str, head: SyntheticHead, motion: Similarity) -> None:
     """One moved head with its landmarks."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_obj(folder / f"{stem}.obj", motion.apply(head.mesh.vertices), head.mesh.faces)
-    np.save(folder / f"{stem}.npy", motion.apply(head.landmarks))
+    write_array(folder / f"{stem}.npy", motion.apply(head.landmarks))
 
 
 def write_picked_points(path: Path, landmarks: NDArray[np.float64]) -> None:
@@ -140,4 +141,4 @@ def write_picked_points(path: Path, landmarks: NDArray[np.float64]) -> None:
         f' <point x="{x:.6f}" y="{y:.6f}" z="{z:.6f}" active="1" name="{i}"/>'
         for i, (x, y, z) in enumerate(landmarks.tolist())
     ]
-    path.write_text("\n".join([*header, *points, "</PickedPoints>"]) + "\n", encoding="ascii")
+    write_text(path, "\n".join([*header, *points, "</PickedPoints>"]) + "\n")

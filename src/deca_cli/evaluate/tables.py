@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from deca_cli import __version__
+from deca_cli.evaluate.files import write_json, write_rows
 from deca_cli.evaluate.now_data import CHALLENGES
+from deca_cli.evaluate.problem_reports import count_warnings, refused_section, warning_section
 from deca_cli.evaluate.statistics import THRESHOLDS_MM, Summary, pool, summarise
+from deca_cli.export.atomic import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +37,7 @@ class NowReport:
     challenges: dict[str, Summary]
     subjects: dict[str, Summary]
     images: dict[str, Summary]  # by name, measured ones only
+    forced: bool = False  # predictions that look wrong were measured, too
 
     def of_state(self, state: str) -> list[ImageResult]:
         """Results that are "measured", "missing" or "refused"."""
@@ -64,11 +66,13 @@ class NowReport:
                     f"  {r.image.name}" + (f" (no {r.lacks})" if r.lacks else "") for r in left_out[:10]
                 ]
                 lines += ["  ... all of them are in report.md"] * (len(left_out) > 10)
-        lines += [f"warning, {n} images: {message}" for message, n in _count_warnings(self).items()]
+        lines += [f"warning, {n} images: {message}" for message, n in count_warnings(self.results).items()]
         return "\n".join(lines)
 
 
-def report_now(method: str, protocol: Protocol, results: list[ImageResult]) -> NowReport:
+def report_now(
+    method: str, protocol: Protocol, results: list[ImageResult], *, forced: bool = False
+) -> NowReport:
     """Summarise results of which at least one is measured."""
     measured = [r for r in results if r.state == "measured"]
 
@@ -86,16 +90,18 @@ def report_now(method: str, protocol: Protocol, results: list[ImageResult]) -> N
         by(lambda r: r.image.challenge, CHALLENGES),
         dict(sorted(by(lambda r: r.image.subject).items())),
         by(lambda r: r.image.name),
+        forced,
     )
 
 
-def write_json(path: Path, report: NowReport) -> None:
+def write_results(path: Path, report: NowReport) -> None:
     """Everything, for programs."""
     content = {
         "tool": f"deca {__version__}",
         "benchmark": "NoW",
         "ranking": "metrical" if report.protocol.metrical else "non-metrical",
         "unit_of_predictions": report.protocol.unit if report.protocol.metrical else None,
+        "forced": report.forced,
         "method": report.method,
         "unit": "mm",
         "listed": len(report.results),
@@ -106,7 +112,7 @@ def write_json(path: Path, report: NowReport) -> None:
         "subjects": {name: asdict(s) for name, s in report.subjects.items()},
         "images": [_image_entry(report, r) for r in report.results],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def _image_entry(report: NowReport, result: ImageResult) -> dict[str, object]:
@@ -130,13 +136,12 @@ def _image_entry(report: NowReport, result: ImageResult) -> dict[str, object]:
     return entry
 
 
-def write_csv(path: Path, first: str, rows: dict[str, Summary]) -> None:
-    """One row per group, millimetres."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([first, "vertices", *(f"{name}_mm" for name in COLUMNS[1:])])
-        for name, summary in rows.items():
-            writer.writerow([name, summary.count, *(f"{getattr(summary, c):.6f}" for c in COLUMNS[1:])])
+def write_summaries(path: Path, first: str, rows: dict[str, Summary]) -> None:
+    """CSV, one row per group, millimetres."""
+    head = [first, "vertices", *(f"{name}_mm" for name in COLUMNS[1:])]
+    write_rows(
+        path, head, ([n, s.count, *(f"{getattr(s, c):.6f}" for c in COLUMNS[1:])] for n, s in rows.items())
+    )
 
 
 def markdown_table(first: str, rows: dict[str, Summary]) -> str:
@@ -148,37 +153,22 @@ def markdown_table(first: str, rows: dict[str, Summary]) -> str:
     return "\n".join(lines)
 
 
-def write_markdown(path: Path, report: NowReport) -> None:
-    """The page to read first."""
-    missing, refused = report.of_state("missing"), report.of_state("refused")
+def write_markdown(path: Path, report: NowReport, *, plots: bool) -> None:
+    """The page to read first; it shows the plots if there are any."""
+    missing = report.of_state("missing")
     parts = [
         f"# NoW, {report.ranking}: {report.method}",
         f"{len(report.of_state('measured'))} of {len(report.results)} listed images measured. {MEANING}",
         markdown_table("challenge", {"**all**": report.overall, **report.challenges}),
-        "![cumulative error](cumulative.png)",
+        *["![cumulative error](cumulative.png)"] * plots,
         "## Subjects",
         markdown_table("subject", report.subjects),
-        "![subjects](subjects.png)",
+        *["![subjects](subjects.png)"] * plots,
         "## Worst images",
         markdown_table("image", {r.image.name: report.images[r.image.name] for r in report.worst(10)}),
     ]
     if missing:
         note = "Left out of all numbers, so they are not comparable with a complete run:"
         parts += ["## Missing", note, "\n".join(f"- {r.image.name}: no {r.lacks}" for r in missing)]
-    if refused:
-        listed = [f"- {r.image.name}: {p.message}" for r in refused for p in r.problems if p.level == "error"]
-        parts += ["## Refused", "\n".join(listed)]
-    warned = _count_warnings(report)
-    if warned:
-        parts += ["## Warnings", "\n".join(f"- {n} images: {message}" for message, n in warned.items())]
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _count_warnings(report: NowReport) -> dict[str, int]:
-    """How many images share a kind of warning; the first one's message stands for all."""
-    first: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for problem in (p for r in report.of_state("measured") for p in r.problems):
-        counts[problem.kind] = counts.get(problem.kind, 0) + 1
-        first.setdefault(problem.kind, f"{problem.kind}: {problem.message}")
-    return {first[kind]: n for kind, n in counts.items()}
+    parts += [*refused_section(report.of_state("refused")), *warning_section(report.results)]
+    write_text(path, "\n\n".join(parts) + "\n")

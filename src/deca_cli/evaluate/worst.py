@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from deca_cli.evaluate.alignment import face_region
 from deca_cli.evaluate.landmark_rows import read_picked_points
 from deca_cli.evaluate.meshes import Mesh, read_mesh, write_coloured_ply, write_obj
 from deca_cli.evaluate.official import faces_between
-from deca_cli.evaluate.plots import new_figure
+from deca_cli.evaluate.plots import new_figure, save_picture
+from deca_cli.export.atomic import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,24 +29,32 @@ COLOUR_MAP = "viridis"
 MOST_TRIANGLES = 100_000
 
 
-def write_worst(folder: Path, rank: int, data: NowData, prediction: Prediction, result: ImageResult) -> Path:
-    """RANK_SUBJECT__CHALLENGE__STEM/{scan_error.ply, prediction.obj, picture.png}, all in the scan's frame, mm."""
-    from matplotlib import colormaps
+def write_worst(
+    folder: Path, rank: int, data: NowData, prediction: Prediction, result: ImageResult, *, picture: bool
+) -> Path:
+    """RANK_SUBJECT__CHALLENGE__STEM/{scan_error.ply, prediction.obj, picture.png}, all in the scan's frame, mm.
 
+    Only the picture needs matplotlib.
+    """
     image = result.image
-    target = folder / f"{rank:02d}_{image.subject}__{image.challenge}__{image.stem}"
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder(folder / f"{rank:02d}_{image.subject}__{image.challenge}__{image.stem}")
     landmarks = read_picked_points(data.landmarks(image.subject))
     scan = read_mesh(data.scan(image.subject))
     kept = face_region(landmarks).holds(scan.vertices)
     points, faces = scan.vertices[kept], faces_between(kept, scan.faces)
-    colours = colormaps[COLOUR_MAP](np.clip(result.distances / FULL_COLOUR_MM, 0, 1), bytes=True)[:, :3]
-    write_coloured_ply(target / "scan_error.ply", points, faces, colours)
+    write_coloured_ply(target / "scan_error.ply", points, faces, error_colours(result.distances))
     mesh = read_mesh(prediction.mesh)  # type: ignore[arg-type]  # only measured images come here
     moved = Mesh(result.total.apply(mesh.vertices), mesh.faces)  # type: ignore[union-attr]
     write_obj(target / "prediction.obj", moved.vertices, moved.faces)
-    _picture(target / "picture.png", image.name, Mesh(points, faces), result.distances, moved, landmarks)
+    if picture:
+        _picture(target / "picture.png", image.name, Mesh(points, faces), result.distances, moved, landmarks)
     return target
+
+
+def error_colours(distances: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """RGB [N, 3] of distances [N], mm: viridis from 0 to 5 mm, as in the pictures."""
+    levels = np.rint(255 * np.clip(distances / FULL_COLOUR_MM, 0, 1)).astype(np.uint8)
+    return cv2.applyColorMap(levels[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
 
 
 def _picture(
@@ -75,7 +85,7 @@ def _picture(
     summary = f"median {np.median(distances):.2f}, mean {distances.mean(dtype=float):.2f} mm"
     figure.suptitle(f"{name}   ({summary})")
     figure.colorbar(dots, ax=[front, side], label="distance to the prediction [mm]", extend="max", shrink=0.8)
-    figure.savefig(path, dpi=110)
+    save_picture(figure, path, dpi=110)
 
 
 def _paint_scan(
