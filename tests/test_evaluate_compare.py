@@ -81,5 +81,38 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     assert "only results of the same measurement" in call(first, other).output
     assert "at least two result folders" in call(first).output
     assert "no results at" in call(first, tmp_path).output
-    (tmp_path / "results.json").write_text("{}")
-    assert "is not a result of 'deca evaluate'" in call(first, tmp_path).output
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[1, 2]", "no json", '{"images": ["a"], "method": "m", "unit": "mm"}', '{"images": 3}', "\xff"],
+)
+def test_what_is_no_result_is_named(tmp_path, content):
+    first = write_run(tmp_path / "a", "a", [1.0] * 4)
+    (tmp_path / "results.json").write_bytes(content.encode("latin-1"))
+    done = call(first, tmp_path)
+    assert done.exit_code == 1
+    assert (
+        "is not a result of 'deca evaluate'" in done.output
+        or "not valid JSON" in done.output
+        or "no UTF-8" in done.output
+    )
+
+
+def test_runs_of_one_benchmark_with_different_options_are_not_compared(tmp_path):
+    runs = [write_run(tmp_path / name, name, [1.0] * 4) for name in ("a", "b", "c", "d")]
+    for folder, more in zip(
+        runs,
+        (
+            {"radius_factor": 1.2},
+            {"radius_factor": 1.5},
+            {"radius_factor": 1.2, "forced": True},
+            {"radius_factor": 1.2},
+        ),
+        strict=True,
+    ):
+        content = json.loads((folder / "results.json").read_text())
+        (folder / "results.json").write_text(json.dumps(content | more))
+    assert "NoW, non-metrical, radius factor 1.5" in call(*runs[:2]).output
+    assert "radius factor 1.2, --force" in call(runs[0], runs[2]).output
+    assert call(runs[0], runs[3]).exit_code == 0

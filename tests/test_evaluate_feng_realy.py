@@ -98,6 +98,35 @@ def test_feng_names_what_is_missing(stirling):
     assert "expected 0.npy, .txt or .lnd with seven 3D points" in run_feng(stirling).output
 
 
+def test_bad_files_cost_only_their_own_images(stirling):
+    """A cut mesh, landmarks that are no text, no scan of that name: the others are measured and written."""
+    folder = stirling / "predictions" / "LQ" / "F1001_N"
+    (folder / "1.obj").write_bytes((folder / "1.obj").read_bytes()[:999])
+    (folder / "2.npy").unlink()
+    (folder / "2.txt").write_bytes(b"\xff\xfe1 2 3")
+    write_prediction(stirling / "predictions" / "HQ" / "F1002_N", "0", HEAD, random_similarity(0, 1))
+    done = run_feng(stirling, "-o", stirling / "out", "--no-plots")
+    assert done.exit_code == 1
+    assert "| all | 1 | 0.750 | 0.000 | 0.750 |" in done.output
+    assert "3 predictions refused and left out of all numbers" in done.output
+    images = json.loads((stirling / "out" / "results.json").read_text())["images"]
+    assert {i["image"]: i["state"] for i in images} == {
+        "HQ/F1001_N/0": "measured",
+        "HQ/F1002_N/0": "refused",
+        "LQ/F1001_N/1": "refused",
+        "LQ/F1001_N/2": "refused",
+    }
+    report = (stirling / "out" / "report.md").read_text()
+    assert "no F1002_N.obj below" in report
+    assert "![" not in report
+
+
+def test_feng_results_say_how_they_were_measured(stirling):
+    run_feng(stirling, "-o", stirling / "out", "--no-plots", "--radius-factor", 1.5, "--force")
+    content = json.loads((stirling / "out" / "results.json").read_text())
+    assert (content["radius_factor"], content["forced"]) == (1.5, True)
+
+
 BANDS = {"nose": (-25, 10), "mouth": (-60, -25), "forehead": (20, 70), "cheek": (-50, 0)}
 
 
@@ -193,6 +222,32 @@ def test_realy_command_reads_and_writes(realy_folder):
     assert result["image"] == "1_2"
     assert result["mean"] < 0.01
     assert (realy_folder / "out" / "REALY_error.txt").read_text().startswith("1_2\t\t0.0")
+
+
+def test_bad_meshes_cost_only_their_own_numbers(realy_folder):
+    write_obj(realy_folder / "predictions" / "anna.obj", HEAD.mesh.vertices, HEAD.mesh.faces)
+    write_obj(realy_folder / "predictions" / "1_3.obj", np.nan * HEAD.mesh.vertices, HEAD.mesh.faces)
+    write_obj(realy_folder / "predictions" / "1_4.obj", 0 * HEAD.mesh.vertices, HEAD.mesh.faces)
+    (realy_folder / "predictions" / "1_5.obj").write_text("")
+    done = run_realy(realy_folder, "-o", realy_folder / "out")
+    assert done.exit_code == 1
+    assert "NMSE in mm, 1 predictions." in done.output
+    report = (realy_folder / "out" / "report.md").read_text()
+    assert [name for name in ("1_2", "1_3", "1_4", "1_5", "anna") if f"- {name}: " in report] == [
+        "1_3",
+        "1_4",
+        "1_5",
+        "anna",
+    ]
+
+
+@pytest.mark.parametrize("content", ["no json", "[[1, 0]]", "[[-1, 0, 0]]", '{"a": 1}'])
+def test_keypoints_that_do_not_fit_are_named(realy_folder, content):
+    (realy_folder / "template.txt").write_text(content)
+    done = run_realy(realy_folder)
+    assert done.exit_code == 1
+    assert "template.txt: " in done.output
+    assert "unexpected" not in done.output
 
 
 def test_realy_names_what_is_wrong(realy_folder):

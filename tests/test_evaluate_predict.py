@@ -1,18 +1,27 @@
 """`deca evaluate now --model`: photos in, neutral heads with landmarks out, measured at once."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import stand_in
 from deca_cli.cli.evaluate import evaluate
+from deca_cli.errors import InputError
 from deca_cli.evaluate.meshes import read_mesh, write_obj
-from deca_cli.evaluate.predict import neutral_head
-from deca_cli.evaluate.synthetic_faces import write_picked_points
+from deca_cli.evaluate.now_data import open_now
+from deca_cli.evaluate.predict import neutral_head, predict_now
+from deca_cli.evaluate.synthetic_faces import (
+    random_similarity,
+    synthetic_head,
+    write_picked_points,
+    write_prediction,
+)
 from deca_cli.packs.store import load_pack
 from deca_cli.photo.face import Face
 from deca_cli.pipeline import fit
@@ -80,6 +89,35 @@ def test_photos_become_neutral_heads_and_numbers(data, pack, tmp_path):
     mesh = read_mesh(folder / "S1" / "selfie" / "IMG_1.obj")
     assert len(mesh.vertices) == len(load_pack(pack).assets.template_vertices)
     assert np.load(folder / "S1" / "selfie" / "IMG_1.npy").shape == (7, 3)
+
+
+def test_only_the_asked_challenge_is_predicted(data, pack, tmp_path):
+    folder = tmp_path / "predictions"
+    done = call(
+        *(folder, "--data", data, "--model", pack, "--device", "cpu", "-j", 1, "--no-plots", "--worst", 0),
+        *("--challenge", "multiview_neutral"),
+    )
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in folder.rglob("IMG_*.npy")] == ["IMG_2.npy"]
+
+
+def test_predictions_of_an_earlier_state_of_the_model_are_not_taken_for_its_own(data, pack, tmp_path):
+    folder, retrained = tmp_path / "predictions", tmp_path / "pack"
+    predict_now(data, open_now(data), load_pack(pack), folder)
+    predict_now(data, open_now(data), load_pack(pack), folder)  # unchanged: it goes on where it stopped
+    shutil.copytree(pack, retrained)
+    weights = load_file(retrained / "encoder.safetensors")
+    save_file({name: weight + 0.5 for name, weight in weights.items()}, retrained / "encoder.safetensors")
+    with pytest.raises(InputError, match="as it is now, did not make"):
+        predict_now(data, open_now(data), load_pack(retrained), folder)
+
+
+def test_predictions_of_other_programs_are_not_taken_for_the_models(data, pack, tmp_path):
+    write_prediction(
+        tmp_path / "predictions" / "S1" / "selfie", "IMG_1", synthetic_head(), random_similarity(0, 1)
+    )
+    with pytest.raises(InputError, match="as it is now, did not make"):
+        predict_now(data, open_now(data), load_pack(pack), tmp_path / "predictions")
 
 
 def test_another_models_folder_is_refused(data, pack, tmp_path):

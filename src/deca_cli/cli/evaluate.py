@@ -133,7 +133,6 @@ def feng(
         feng_table,
         write_feng,
     )
-
     from deca_cli.evaluate.problem_reports import count_warnings
 
     protocol = FengProtocol(radius_factor, force)

@@ -69,9 +69,14 @@ def _photos(summary: Path) -> list[dict[str, Any]]:
 
 
 def _params_file(folder: Path, photos: list[dict[str, Any]], face: TrueFace) -> Path | None:
-    """The parameters of the predicted face that is the true one, or None when no photo has its name."""
+    """The parameters of the predicted face that is the true one, or None when no photo has its name.
+
+    A photo is known by its path, by its name without ending, or, if it was a link, by its result folder.
+    """
+    stem = PurePath(face.name).stem
     named = [photo for photo in photos if f"/{PurePath(photo['photo']).as_posix()}".endswith(f"/{face.name}")]
-    named = named or [p for p in photos if PurePath(p["photo"]).stem == PurePath(face.name).stem]
+    named = named or [photo for photo in photos if PurePath(photo["photo"]).stem == stem]
+    named = named or [photo for photo in photos if photo["faces"][0]["folder"] == stem]
     if not named:
         return None
     if len(named) > 1:
