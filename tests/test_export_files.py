@@ -2,6 +2,7 @@
 
 import errno
 import json
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from deca_cli.errors import OutputError
 from deca_cli.export.atomic import check_writable, write_bytes, write_file
-from deca_cli.export.names import MAX_LENGTH, result_names
+from deca_cli.export.names import MAX_BYTES, result_names
 from deca_cli.export.obj import write_mtl, write_obj
+from deca_cli.export.owner import claim_folder, is_owned_by
 from deca_cli.export.params import to_json
 from deca_cli.export.pictures import shrink
 
@@ -20,7 +22,7 @@ def names(folder, *photos: str, output="out"):
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    return result_names(paths, folder / output)
+    return [options[0] for options in result_names(paths, folder / output)]
 
 
 def test_a_single_photo_is_named_by_its_stem(tmp_path):
@@ -46,7 +48,7 @@ def test_names_do_not_depend_on_the_order_of_the_photos(tmp_path):
 
 def test_odd_characters_and_long_names_become_plain_folders(tmp_path):
     long, odd = names(tmp_path, "x" * 200 + ".jpg", "Ümläut, 日本 (1).jpeg")
-    assert len(long) == MAX_LENGTH
+    assert len(long) == MAX_BYTES
     assert odd == "Ümläut_日本_1"
 
 
@@ -57,10 +59,37 @@ def test_long_names_with_equal_beginnings_stay_apart(tmp_path):
 
 def test_a_folder_of_another_photo_is_not_taken_but_ones_own_is(tmp_path):
     (tmp_path / "out" / "x").mkdir(parents=True)
-    (tmp_path / "out" / "x" / "params.json").write_text(json.dumps({"photo": "/elsewhere/x.jpg"}))
+    claim_folder(tmp_path / "out", ["x"], tmp_path / "elsewhere" / "x.jpg")
+    claim_folder(tmp_path / "out", ["y"], tmp_path / "y.jpg")
     assert names(tmp_path, "x.jpg") == ["x_jpg"]
-    (tmp_path / "out" / "x" / "params.json").write_text(json.dumps({"photo": str(tmp_path / "x.jpg")}))
-    assert names(tmp_path, "x.jpg") == ["x"]
+    assert names(tmp_path, "y.jpg", "y.png") == ["y", "y_png"]
+
+
+def test_two_programs_that_mean_the_same_folder_get_different_ones(tmp_path):
+    (tmp_path / "out").mkdir()
+    photos = [tmp_path / "left" / "x.jpg", tmp_path / "right" / "x.jpg"]
+    planned = [result_names([photo], tmp_path / "out")[0] for photo in photos]
+    assert planned[0][0] == planned[1][0] == "x"
+    folders = [
+        claim_folder(tmp_path / "out", options, photo) for options, photo in zip(planned, photos, strict=True)
+    ]
+    assert [folder.name for folder in folders] == ["x", "x_jpg"]
+    assert all(is_owned_by(folder, photo) for folder, photo in zip(folders, photos, strict=True))
+    assert claim_folder(tmp_path / "out", planned[0], photos[0]) == folders[0]
+
+
+def test_a_result_is_refused_where_every_name_is_taken(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    (tmp_path / "x_jpg").mkdir()
+    (tmp_path / "x_jpg" / "mine").touch()
+    with pytest.raises(OutputError, match="holds something else"):
+        claim_folder(tmp_path, ["x", "x_jpg"], tmp_path / "x.jpg")
+
+
+def test_a_link_is_named_as_it_is_called_and_marks_stay_on_their_letters(tmp_path):
+    (tmp_path / "real.jpg").touch()
+    (tmp_path / "anna.jpg").symlink_to(tmp_path / "real.jpg")
+    assert names(tmp_path, "anna.jpg", "Zoe\u0308.jpg", "हिन्दी.jpg") == ["anna", "Zo\u00eb", "हिन्दी"]
 
 
 def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path):
@@ -74,6 +103,20 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path):
         write_file(target, fill)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_why_a_write_failed_is_told_even_if_its_rest_cannot_be_removed(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def fill(_) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match="the disk is full"):
+        write_file(tmp_path / "file", fill)
+    with pytest.raises(OutputError, match="permission is denied"):
+        check_writable(tmp_path)
 
 
 def test_a_fault_while_writing_leaves_nothing_either(tmp_path):

@@ -47,6 +47,7 @@ def capture_of(pixels, centre=CENTRE, scale=PIXELS_PER_METRE):
         face_score=None,
         model="egg",
         model_licence="none",
+        model_fingerprint="0",
         codes={"expression": np.array([0.5, -1.0, 2.0, 0.0], np.float32), "camera": np.ones(3, np.float32)},
         expression_names=stand_in.EXPRESSIONS,
         head_pose_deg=(0.0, 0.0, 0.0),
@@ -282,3 +283,15 @@ def test_a_head_without_a_symmetry_map_is_textured_too(grey):
 
 def test_arkit_coefficients_lie_between_zero_and_one(grey):
     assert list(capture_of(grey).arkit.values()) == [0.5, 0.0, 1.0, 0.0]
+
+
+def test_a_head_in_a_panorama_gets_the_texture_that_it_has_in_a_narrower_photo():
+    random = np.random.default_rng(3)
+    narrow = random.integers(60, 200, (180, 200, 3), dtype=np.uint8)
+    wide = np.zeros((180, 33_000, 3), np.uint8)
+    wide[:, 32_000:32_200] = narrow
+    near, far = (
+        texture_of(capture_of(narrow)),
+        texture_of(capture_of(wide, centre=(32_000 + CENTRE[0], CENTRE[1]))),
+    )
+    assert np.median(np.abs(near.astype(int) - far)) <= 2

@@ -1,10 +1,11 @@
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from deca_cli.errors import InputError
-from deca_cli.photo.inputs import list_inputs
+from deca_cli.photo.inputs import find_inputs, list_inputs
 
 
 def make(folder: Path, *names: str) -> None:
@@ -52,30 +53,76 @@ def test_a_file_named_outright_is_taken_whatever_its_ending(tmp_path):
     assert names(list_inputs([tmp_path / "photo.heic"]), tmp_path) == ["photo.heic"]
 
 
-def test_the_output_folder_below_a_folder_is_left_out(tmp_path):
-    make(tmp_path, "a.jpg", "deca-out/a/overlay.png")
-    found = list_inputs([tmp_path], recursive=True, exclude=tmp_path / "deca-out")
-    assert names(found, tmp_path) == ["a.jpg"]
-    assert names(list_inputs([tmp_path / "deca-out"], True, exclude=tmp_path / "deca-out"), tmp_path) == [
-        "deca-out/a/overlay.png"
-    ]
+def test_folders_that_hold_results_are_left_out_unless_they_are_named(tmp_path):
+    make(
+        tmp_path,
+        "a.jpg",
+        "deca-out/b.jpg",
+        "deca-out/a/overlay.png",
+        "deca-out/a/mark",
+        "deca-out/a/face2/x.png",
+    )
+    for inputs in ([tmp_path], [f"{tmp_path}/**/*.*"]):
+        assert names(list_inputs(inputs, recursive=True, marks=["mark"]), tmp_path) == [
+            "a.jpg",
+            "deca-out/b.jpg",
+        ]
+    named = tmp_path / "deca-out" / "a"
+    for inputs in (named, f"{named}/*.png"):
+        assert names(list_inputs([inputs], marks=["mark"]), named) == ["overlay.png"]
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("gone.jpg", r"gone\.jpg does not exist\. Check the spelling"),
-        ("nowhere/gone.jpg", r"there is no folder .*nowhere"),
+        ("nowhere/gone.jpg", r"its folder .*nowhere does not exist"),
         ("photo.jpg", r"does not exist, but photo\.png does"),
+        ("photo.png/x.jpg", r"photo\.png is a file"),
+        ("phones", r"holds no photo .*1 of kinds that cannot be read \(\.heic\): export them as JPEG"),
         ("empty", r"folder .*empty holds no photo \(\.jpg, .*\)"),
         ("deep", r"its sub-folders do\. Add --recursive"),
         ("*.bmp", r"No photo .* matches .*\*\.bmp"),
     ],
 )
 def test_what_cannot_be_found_is_an_error_with_the_cure(tmp_path, argument, message):
-    make(tmp_path, "photo.png", "deep/er/1.jpg", "empty/readme.txt")
+    make(tmp_path, "photo.png", "deep/er/1.jpg", "empty/readme.txt", "phones/a.heic")
     with pytest.raises(InputError, match=message):
         list_inputs([tmp_path / argument])
+
+
+def test_pictures_of_kinds_that_cannot_be_read_are_counted(tmp_path):
+    make(tmp_path, "a.jfif", "b.gif", "c.ppm", "d.HEIC", "e.avif", "f.txt")
+    found = find_inputs([tmp_path, f"{tmp_path}/*"])
+    assert names(found.photos, tmp_path) == ["a.jfif", "b.gif", "c.ppm"]
+    assert names(found.passed_over, tmp_path) == ["d.HEIC", "e.avif"]
+    assert "2 of kinds that cannot be read (.avif, .heic)" in found.left_out()
+    assert find_inputs([tmp_path / "a.jfif"]).left_out() == ""
+
+
+def test_sub_folders_that_may_not_be_read_are_told(tmp_path, monkeypatch):
+    make(tmp_path, "a.jpg", "locked/b.jpg")
+    real = os.scandir
+
+    def refuse(path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_inputs([tmp_path], recursive=True)
+    assert names(found.photos, tmp_path) == ["a.jpg"]
+    assert names(found.closed, tmp_path) == ["locked"]
+    assert "locked" in found.left_out()
+
+
+def test_a_path_that_may_not_be_looked_up_is_an_error(tmp_path, monkeypatch):
+    def refuse(_) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(InputError, match=r"cannot be looked up: .*Permission denied"):
+        list_inputs([tmp_path / "a.jpg"])
 
 
 def test_no_argument_at_all_is_an_error():

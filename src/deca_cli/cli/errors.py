@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 
-from deca_cli.errors import DecaError
+from deca_cli.errors import DecaError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +17,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILED = 1  # nothing could be done, or --strict was given and something was left out
+MISUSED = 2  # the command line is wrong, as typer reports it too
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def in_a_sentence(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command body: errors become a sentence and exit code 1, Ctrl-C exit code 130.
+    """Wrap a command body: errors become a sentence and exit code 1 (a wrong command line 2), Ctrl-C exit code 130.
 
     A command with a `debug` option that is on lets the exception through, traceback and all.
     """
@@ -39,7 +40,7 @@ def in_a_sentence(command: Callable[P, R]) -> Callable[P, R]:
             if kwargs.get("debug"):
                 raise
             say_error(str(error))
-            raise typer.Exit(FAILED) from None
+            raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from None
         except Exception as error:
             if kwargs.get("debug"):
                 raise

@@ -103,6 +103,7 @@ def reconstruct(
     """
     from deca_cli.cli.reconstruct_run import Job, run_job
     from deca_cli.errors import UsageError
+    from deca_cli.photo.inputs import expand_home
     from deca_cli.pipeline.settings import Settings
 
     if bbox is not None and no_crop:
@@ -118,5 +119,7 @@ def reconstruct(
         formats=tuple(name for name, on in wanted.items() if on),
         resume=resume,
     )
-    job = Job(tuple(photos), recursive, output, model, device.value, threads, settings, strict, debug)
+    job = Job(
+        tuple(photos), recursive, expand_home(output), model, device.value, threads, settings, strict, debug
+    )
     raise typer.Exit(run_job(job))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
-from deca_cli.errors import InputError
+from deca_cli.errors import InputError, OutputError, UsageError
 from deca_cli.export.atomic import check_writable
+from deca_cli.export.names import PARAMS_NPZ
+from deca_cli.export.owner import OWNER
 from deca_cli.export.summary import RESUMED, SUMMARY, write_summary
 from deca_cli.packs.folders import DECA, best_installed
-from deca_cli.photo.inputs import list_inputs
+from deca_cli.photo.inputs import find_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +27,12 @@ if TYPE_CHECKING:
 
     from deca_cli.export.summary import Outcome
     from deca_cli.packs.store import Pack
+    from deca_cli.photo.inputs import Inputs
+    from deca_cli.pipeline.captures import Decoder
     from deca_cli.pipeline.settings import Settings
+
+
+RESULT_MARKS = (OWNER, PARAMS_NPZ)  # folders that hold one of these hold results, not photos
 
 
 @dataclass(frozen=True)
@@ -45,31 +54,71 @@ def run_job(job: Job) -> int:
     """Do the job and report it; return the exit code.
 
     Raises:
-        DecaError: nothing could be done at all.
+        DecaError: nothing could be done at all, or a result cannot be written.
     """
     started = time.perf_counter()
-    console = Console(stderr=True)
-    photos = list_inputs(job.photos, job.recursive, exclude=job.output)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    found = find_inputs(job.photos, job.recursive, marks=RESULT_MARKS)
+    if job.settings.box_px is not None and len(found.photos) > 1:
+        raise UsageError(f"--bbox says where the face of one photo is, but {len(found.photos)} were given.")
+    if found.left_out():
+        _say(console, f"left out: {found.left_out()}", style="yellow")
     check_writable(job.output)
-    pack = _prepare(job, console)
-    outcomes: list[Outcome] = []
-    interrupted = False
+    run = Run(job, found, _prepare(job, console), started)
     try:
-        for outcome in _with_progress(job, pack, photos, console):
-            outcomes.append(outcome)  # noqa: PERF402 - what is done must be kept when Ctrl-C ends the loop
+        for outcome in _with_progress(run, console):
+            run.outcomes.append(outcome)  # one by one: what is done must be kept when Ctrl-C ends the loop
     except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        # Also when the disk is full: then this says so a second time, and the first error is the one shown.
-        seconds = time.perf_counter() - started
-        write_summary(
-            job.output, outcomes, run=_describe(job, pack, len(photos), seconds, interrupted=interrupted)
+        run.write(interrupted=True)
+        say_error(
+            f"interrupted after {len(run.outcomes)} of {len(found.photos)} photos. What is written is whole; "
+            "go on with the same command and --resume."
         )
-    _closing_table(job, pack, outcomes, seconds)
-    return _exit_code(job, outcomes, len(photos), interrupted=interrupted)
+        return INTERRUPTED
+    except Exception:
+        with suppress(OutputError):  # the first error is the one to tell
+            run.write()
+        raise
+    run.write()
+    _closing_table(run)
+    return _exit_code(run)
 
 
-def _prepare(job: Job, console: Console) -> Pack:
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A job under way."""
+
+    job: Job
+    found: Inputs
+    decoder: Decoder
+    started: float  # on the clock of time.perf_counter
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.started
+
+    def write(self, *, interrupted: bool = False) -> None:
+        """Write the summary."""
+        job, pack = self.job, self.decoder.pack
+        described = {
+            "model": pack.manifest.name,
+            "model_fingerprint": self.decoder.fingerprint,
+            "device": str(pack.deca.head.template_vertices.device),
+            "inputs": list(job.photos),
+            "inputs_found": len(self.found.photos),
+            "passed_over": [str(path.absolute()) for path in (*self.found.passed_over, *self.found.closed)],
+            "output": str(job.output.resolve()),
+            "request": job.settings.request(),
+            "formats": list(job.settings.formats),
+            "interrupted": interrupted,
+            "seconds": self.seconds,
+        }
+        write_summary(job.output, self.outcomes, run=described)
+
+
+def _prepare(job: Job, console: Console) -> Decoder:
     """Load everything heavy, and compile the kernel if this is the first run."""
     from deca_cli.photo.detectors import choose_detector
     from deca_cli.pipeline.start import choose_device, compile_kernels, kernels_are_compiled, set_threads
@@ -78,16 +127,17 @@ def _prepare(job: Job, console: Console) -> Pack:
     choose_detector(job.settings.detector)  # a wrong name is told before anything is loaded
     device = choose_device(job.device)
     from deca_cli.packs.store import load_pack
+    from deca_cli.pipeline.captures import Decoder
 
     pack = load_pack(job.model or best_installed(), device)
-    console.print(f"Model [bold]{pack.manifest.name}[/] on {device}{_why(job, pack)}.", highlight=False)
+    _say(console, f"Model {pack.manifest.name} on {device}{_why(job, pack)}.")
     if not pack.has_detail:
-        console.print("This model has no detail networks: detail pictures and meshes are left out.")
+        _say(console, "This model has no detail networks: detail pictures and meshes are left out.")
     if not kernels_are_compiled():
         with console.status("Compiling the renderer and the face finder, once on this machine ..."):
             compile_kernels()
-        console.print("Compiled the renderer and the face finder, once on this machine.")
-    return pack
+        _say(console, "Compiled the renderer and the face finder, once on this machine.")
+    return Decoder.of(pack)
 
 
 def _why(job: Job, pack: Pack) -> str:
@@ -99,8 +149,8 @@ def _why(job: Job, pack: Pack) -> str:
     return "; the official one is not installed (deca fetch-models)"
 
 
-def _with_progress(job: Job, pack: Pack, photos: list[Path], console: Console) -> Iterator[Outcome]:
-    """Give out the outcomes while a bar shows how far it is; say at once what was skipped."""
+def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
+    """Give out the outcomes while a bar shows how far it is; say at once what was skipped or looks doubtful."""
     from deca_cli.pipeline.batch import reconstruct
 
     columns = (
@@ -111,59 +161,53 @@ def _with_progress(job: Job, pack: Pack, photos: list[Path], console: Console) -
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
     )
+    job, photos = run.job, run.found.photos
+    outcomes = reconstruct(photos, run.decoder, job.settings, job.output, debug=job.debug)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Photos", total=len(photos), rate="")
         started = time.perf_counter()
-        for done, outcome in enumerate(
-            reconstruct(photos, pack, job.settings, job.output, debug=job.debug), 1
-        ):
+        for done, outcome in enumerate(outcomes, 1):
             rate = done / (time.perf_counter() - started)
             progress.update(task, completed=done, rate=f"{rate:.1f} photos/s")
             if outcome.skipped:
-                console.print(f"skipped: {outcome.reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+                _say(console, f"skipped: {outcome.reason}", style="yellow")
+            if outcome.warning:
+                _say(console, f"doubtful: {outcome.warning}", style="yellow")
             yield outcome
 
 
-def _describe(job: Job, pack: Pack, photos: int, seconds: float, *, interrupted: bool) -> dict[str, Any]:
-    return {
-        "model": pack.manifest.name,
-        "device": str(pack.deca.head.template_vertices.device),
-        "inputs": list(job.photos),
-        "inputs_found": photos,
-        "output": str(job.output.resolve()),
-        "request": job.settings.request() | {"formats": list(job.settings.formats)},
-        "interrupted": interrupted,
-        "seconds": seconds,
-    }
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    """Print text as it is: a path may hold what looks like markup."""
+    console.print(text, style=style, markup=False)
 
 
-def _closing_table(job: Job, pack: Pack, outcomes: list[Outcome], seconds: float) -> None:
+def _closing_table(run: Run) -> None:
+    """Print what became of it, one line each, never folded: paths are to be copied."""
+    outcomes, output = run.outcomes, run.job.output
     skipped = sum(outcome.skipped for outcome in outcomes)
     resumed = sum(outcome.status == RESUMED for outcome in outcomes)
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("Photos", f"{len(outcomes)}" + (f" ({resumed} finished before)" if resumed else ""))
-    table.add_row("Faces", str(sum(len(outcome.faces) for outcome in outcomes)))
-    table.add_row("Skipped", f"{skipped}" + (" (the reasons stand above)" if skipped else ""))
-    table.add_row("Model", pack.manifest.name)
-    table.add_row("Seconds", f"{seconds:.1f}")
+    rows = {
+        "Photos": f"{len(outcomes)}" + (f" ({resumed} finished before)" if resumed else ""),
+        "Faces": str(sum(len(outcome.faces) for outcome in outcomes)),
+        "Skipped": f"{skipped}" + (" (the reasons stand above)" if skipped else ""),
+        "Model": run.decoder.pack.manifest.name,
+        "Seconds": f"{run.seconds:.1f}",
+    }
     first = next((face.folder for outcome in outcomes for face in outcome.faces), None)
     if first is not None:
-        table.add_row("Look at", str(job.output / first / "overlay.jpg"))
-    table.add_row("Summary", str(job.output / SUMMARY))
-    Console(highlight=False).print(table)
+        rows["Look at"] = str(output / first / "overlay.jpg")
+    rows["Summary"] = str(output / SUMMARY)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for name, value in rows.items():
+        # What the terminal cannot show must not end a run that is done.
+        shown = value.encode(encoding, "backslashreplace").decode(encoding)
+        typer.echo(f"{typer.style(f'{name:9}', bold=True)}{shown}")
 
 
-def _exit_code(job: Job, outcomes: list[Outcome], photos: int, *, interrupted: bool) -> int:
-    if interrupted:
-        say_error(
-            f"interrupted after {len(outcomes)} of {photos} photos. What is written is whole; "
-            "go on with the same command and --resume."
-        )
-        return INTERRUPTED
-    skipped = sum(outcome.skipped for outcome in outcomes)
-    if skipped == len(outcomes):
+def _exit_code(run: Run) -> int:
+    skipped = sum(outcome.skipped for outcome in run.outcomes)
+    if skipped == len(run.outcomes):
+        photos = len(run.found.photos)
         what = "the photo" if photos == 1 else f"any of the {photos} photos"
         raise InputError(f"nothing could be reconstructed from {what}; the reasons stand above.")
-    return FAILED if job.strict and skipped else 0
+    return FAILED if run.job.strict and skipped else 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deca_cli.export.atomic import make_folder
+from deca_cli.export.atomic import make_folder, remove_file
 from deca_cli.export.depth import write_depth
 from deca_cli.export.landmarks import write_landmarks
 from deca_cli.export.meshes import write_meshes
+from deca_cli.export.names import PARAMS_JSON
 from deca_cli.export.normals import write_normals
 from deca_cli.export.overlay import draw, write_images, write_overlay
 from deca_cli.export.params import write_params_json, write_params_npz
@@ -47,7 +48,7 @@ def save(capture: Capture, folder: Path, formats: Sequence[str], request: Mappin
         OutputError: a file cannot be written. No half file is left behind.
     """
     make_folder(folder)
-    (folder / "params.json").unlink(missing_ok=True)
+    remove_file(folder / PARAMS_JSON)
     pictures = draw(capture)
     files = [write_overlay(pictures, folder)]
     for name in formats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,8 +56,20 @@ def check_writable(folder: Path) -> Path:
         OutputError: nothing can be written there.
     """
     make_folder(folder)
-    write_bytes(folder / ".deca-write-test", b"0").unlink(missing_ok=True)
+    remove_file(write_bytes(folder / ".deca-write-test", b"0"))
     return folder
+
+
+def remove_file(path: Path) -> None:
+    """Take a file away, if it is there.
+
+    Raises:
+        OutputError: it is there and stays.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
@@ -73,7 +86,8 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     except OSError as error:
         raise output_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide why the write failed
+            temporary.unlink(missing_ok=True)
     return path
 
 
@@ -83,8 +97,13 @@ def write_bytes(path: Path, content: bytes | memoryview) -> Path:
 
 
 def write_text(path: Path, content: str) -> Path:
-    """Write UTF-8 text, whole or not at all; see `write_file`."""
-    return write_bytes(path, content.encode("utf-8"))
+    """Write UTF-8 text, whole or not at all; see `write_file` and `to_bytes`."""
+    return write_bytes(path, to_bytes(content))
+
+
+def to_bytes(content: str) -> bytes:
+    r"""UTF-8; what is no text (bytes of file names in another encoding) becomes `\udcXX`, which JSON reads back."""
+    return content.encode("utf-8", "backslashreplace")
 
 
 def write_array(path: Path, array: np.ndarray) -> Path:

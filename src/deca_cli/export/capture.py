@@ -48,6 +48,7 @@ class Capture:
     face_score: float | None  # 0..1 from the model, None if the pack has no such output
     model: str  # name of the model pack
     model_licence: str
+    model_fingerprint: str  # of the pack's files, see packs.fingerprint
     codes: Mapping[str, np.ndarray]  # one flat array a code, by the name in networks.codes
     expression_names: tuple[str, ...]  # ARKit names, or empty
     head_pose_deg: tuple[float, float, float]  # yaw, pitch, roll

@@ -3,69 +3,76 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
+import os
+import unicodedata
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from deca_cli.export.owner import is_free, is_owned_by, photo_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-MAX_LENGTH = 100  # characters; leaves room below the 255 bytes that disks allow, also for non-Latin names
+MAX_BYTES = 120  # of a name in UTF-8; disks allow 255, some encrypted ones 143, and a hash may follow
 PARAMS_JSON = "params.json"
+PARAMS_NPZ = "params.npz"
 
 
-def result_names(photos: Sequence[Path], output: Path) -> list[str]:
-    """Name the result folder of every photo, in order.
+def result_names(photos: Sequence[Path], output: Path) -> list[tuple[str, ...]]:
+    """Names for the result folder of every photo, in order: the first is meant, the others are ways out.
 
-    The plain stem (`anna` for `anna.jpg`) where it is unique; photos that would share it get the ending, then
-    the names of the folders above, then eight digits of a hash, whichever comes first that tells them apart. Names that
-    differ only in upper and lower case count as equal. A folder in `output` that holds the result of another
-    photo counts as taken.
+    A folder in `output` that is the photo's already keeps its name. For a new one it is the plain stem (`anna` for
+    `anna.jpg`) where that is free and no other photo wants it; else the ending is added, then the names of the folders
+    above, then eight digits of a hash, whichever comes first that tells them apart. Names that differ only in upper
+    and lower case count as equal. The ways out are for `claim_folder`, if another program takes the name meanwhile.
     """
     candidates = [_candidates(photo) for photo in photos]
-    level = [0] * len(photos)
+    kept = [_kept(options, photo, output) for options, photo in zip(candidates, photos, strict=True)]
+    level = [at or 0 for at in kept]
     while True:
         names = [options[at] for options, at in zip(candidates, level, strict=True)]
         counts = Counter(name.casefold() for name in names)
         clashing = [
             index
             for index, name in enumerate(names)
-            if level[index] + 1 < len(candidates[index])
-            and (counts[name.casefold()] > 1 or _belongs_to_another(output / name, photos[index]))
+            if kept[index] is None
+            and level[index] + 1 < len(candidates[index])
+            and (counts[name.casefold()] > 1 or not is_free(output / name))
         ]
         if not clashing:
-            return names
+            return [tuple(options[at:]) for options, at in zip(candidates, level, strict=True)]
         for index in clashing:
             level[index] += 1
 
 
+def _kept(options: Sequence[str], photo: Path, output: Path) -> int | None:
+    """Which of the names is that of a folder that belongs to the photo."""
+    return next((at for at, name in enumerate(options) if is_owned_by(output / name, photo)), None)
+
+
 def _candidates(photo: Path) -> list[str]:
-    """Names for one photo from short to certain."""
-    real = photo.resolve()
-    stem, ending = _clean(real.stem), _clean(real.suffix.lstrip("."))
-    folders = [_clean(part) for part in reversed(real.parent.parts[1:])]
+    """Names for one photo from short to certain, from its path as it was typed."""
+    typed = Path(os.path.abspath(photo))  # noqa: PTH100 - resolve() would name a link by what it points to
+    stem, ending = _clean(typed.stem), _clean(typed.suffix.lstrip(".")) if typed.suffix else ""
+    folders = [_clean(part) for part in reversed(typed.parent.parts[1:])]
     names = [stem, f"{stem}_{ending}"] if ending else [stem]
     for depth in range(1, min(len(folders), 3) + 1):
         above = "_".join(reversed(folders[:depth]))
         names += [f"{above}_{stem}", f"{above}_{stem}_{ending}"] if ending else [f"{above}_{stem}"]
-    digest = hashlib.sha256(str(real).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    names = [name[:MAX_LENGTH] for name in names]
-    return list(dict.fromkeys([*names, f"{stem[:MAX_LENGTH]}_{digest}"]))
+    digest = hashlib.sha256(photo_identity(photo).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return list(dict.fromkeys([*map(_cut, names), f"{_cut(stem)}_{digest}"]))
 
 
 def _clean(text: str) -> str:
-    """Keep letters and digits of any script, `-` and `_`; everything else, dots too, becomes `_`."""
-    return re.sub(r"[^\w-]+", "_", text).strip("_") or "photo"
+    """Keep letters, marks and digits of any script, `-` and `_`; runs of everything else, dots too, become `_`."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(
+        letter if unicodedata.category(letter)[0] in "LMN" or letter in "-_" else " " for letter in composed
+    )
+    return "_".join(kept.split()).strip("_") or "photo"
 
 
-def _belongs_to_another(folder: Path, photo: Path) -> bool:
-    """Whether the folder holds the result of a photo other than this one (an unfinished result is nobody's)."""
-    if not folder.is_dir():
-        return folder.exists()  # a file of that name is in the way
-    try:
-        owner = json.loads((folder / PARAMS_JSON).read_text("utf-8"))["photo"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(owner != str(photo.resolve()))
+def _cut(name: str) -> str:
+    """The beginning of a name that is short enough in UTF-8, cut between two characters."""
+    return name.encode()[:MAX_BYTES].decode(errors="ignore")

@@ -9,7 +9,8 @@ import numpy as np
 
 from deca_cli import __version__
 from deca_cli.export.atomic import write_arrays, write_text
-from deca_cli.export.names import PARAMS_JSON
+from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
+from deca_cli.export.owner import photo_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from deca_cli.export.capture import Capture
 
-PARAMS_NPZ = "params.npz"
 SIGNIFICANT_DIGITS = 7  # of a float32 in the JSON
 
 
@@ -25,7 +25,7 @@ def params_of(capture: Capture) -> dict[str, Any]:
     """All fields by name; arrays as numpy arrays."""
     camera = capture.codes["camera"]
     return {
-        "photo": str(capture.photo.path.resolve()),
+        "photo": photo_identity(capture.photo.path),
         "photo_size": np.array([capture.photo.width, capture.photo.height]),
         "face": capture.face_number,
         "faces": capture.face_count,
@@ -34,6 +34,7 @@ def params_of(capture: Capture) -> dict[str, Any]:
         "detection_score": capture.detection_score,
         "face_score": capture.face_score,
         "model": capture.model,
+        "model_fingerprint": capture.model_fingerprint,
         "model_licence": capture.model_licence,
         "version": __version__,
         "codes": dict(capture.codes),
@@ -106,16 +107,17 @@ def _field(value: object) -> str:
 
 
 def _dump(value: object) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(as_stored(value), ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: object) -> object:
+def as_stored(value: object) -> object:
+    """What JSON gives back for a value: lists for tuples and arrays, floats rounded to `SIGNIFICANT_DIGITS`."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_stored(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return as_stored(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [as_stored(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     return value

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deca_cli import __version__
 from deca_cli.export.atomic import write_text
-from deca_cli.export.params import to_json
+from deca_cli.export.owner import photo_identity
+from deca_cli.export.params import as_stored, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SUMMARY = "summary.json"
 DONE, RESUMED, NO_FACE, FAILED = "done", "resumed", "no face", "failed"
+ENDED = "ended the run"
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,19 @@ class Outcome:
     """What became of one photo."""
 
     photo: Path
-    status: str  # DONE, RESUMED, NO_FACE or FAILED
-    reason: str = ""  # of NO_FACE and FAILED
+    status: str  # DONE, RESUMED, NO_FACE, FAILED or ENDED
+    reason: str = ""  # of NO_FACE, FAILED and ENDED
+    warning: str = ""  # of a result that should be looked at
     faces: tuple[FaceResult, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
 
     @property
     def skipped(self) -> bool:
-        """Whether there is no result."""
+        """Whether there is no result, and the run went on."""
         return self.status in {NO_FACE, FAILED}
 
 
-def write_summary(output: Path, outcomes: Sequence[Outcome], *, run: dict[str, Any]) -> Path:
+def write_summary(output: Path, outcomes: Sequence[Outcome], *, run: Mapping[str, Any]) -> Path:
     """Write the summary of a run.
 
     Args:
@@ -65,6 +69,24 @@ def write_summary(output: Path, outcomes: Sequence[Outcome], *, run: dict[str, A
             "skipped": len(skipped),
         },
         "seconds_by_stage": stages,
-        "photos": [asdict(outcome) | {"photo": str(outcome.photo)} for outcome in outcomes],
+        "photos": [asdict(outcome) | {"photo": photo_identity(outcome.photo)} for outcome in outcomes],
     }
     return write_text(output / SUMMARY, to_json(content))
+
+
+def read_faceless(output: Path, *, like: Mapping[str, Any]) -> dict[str, float]:
+    """Photos in which the last run found no face, by identity, and when that was known (seconds since the epoch).
+
+    Args:
+        output: the output folder.
+        like: fields that the summary must have, such as the model; else nothing is known.
+    """
+    path = output / SUMMARY
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if any(content.get(key) != as_stored(value) for key, value in like.items()):
+            return {}
+        known = path.stat().st_mtime
+        return {photo["photo"]: known for photo in content["photos"] if photo["status"] == NO_FACE}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

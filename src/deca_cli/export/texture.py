@@ -8,6 +8,7 @@ outline, where the background would bleed in. Places and visibility change slowl
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 
 from deca_cli.export.front import Front, front_of, head_extent, smoothstep
-from deca_cli.export.view import Region, View, positions_on
+from deca_cli.export.view import Region, View, head_region, positions_on
 
 if TYPE_CHECKING:
     from deca_cli.export.capture import Capture, Topology
@@ -41,13 +42,13 @@ def texture_of(capture: Capture) -> np.ndarray:
     """uint8 [U, U, 3] RGB, no texel left black: a step beyond the chart is filled too, so that seams do not show."""
     chart, front = chart_of(capture.topology), front_of(capture)
     size = LARGEST if head_extent(capture) > GRID else GRID
-    photo = _for_texture(capture, size)
+    part = _for_texture(capture, size)
     texels = _texels(capture, chart, front, capture.vertices_px, capture.normals)
-    seen, weight = _read(photo, texels, size)
+    seen, weight = _read(part, texels, size)
     mirror = capture.topology.mirror_vertices
     if mirror is not None:
         texels = _texels(capture, chart, front, capture.vertices_px[mirror], capture.normals[mirror])
-        other, other_weight = _read(photo, texels, size)
+        other, other_weight = _read(part, texels, size)
         under = (1 - weight) * other_weight
         seen = cv2.blendLinear(seen, _matched(other, other_weight, seen, weight), weight, under)
         weight = weight + under
@@ -97,18 +98,38 @@ def _in_front(capture: Capture, front: Front, places: np.ndarray, facing: np.nda
     return (1 - smoothstep(behind_m / HIDDEN_BEHIND_M - 1)) * front.trust[at]
 
 
-def _for_texture(capture: Capture, size: int) -> tuple[np.ndarray, float]:
-    """The photo, halved until a texel is not much smaller than a pixel, and its scale; else fine patterns would flicker."""
-    pixels, scale = capture.photo.pixels, 1.0
-    while head_extent(capture) * scale > 2 * size:
-        pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        scale = pixels.shape[0] / capture.photo.height
-    return pixels, scale
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The part of the photo that shows the head."""
+
+    pixels: np.ndarray  # uint8 [h, w, 3]
+    origin: np.ndarray  # float32 [2], its top left edge on the photo
+    scale: np.ndarray  # float32 [2], its pixels per photo pixel
 
 
-def _read(photo: tuple[np.ndarray, float], texels: Texels, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _for_texture(capture: Capture, size: int) -> Part:
+    """The head's part of the photo, shrunk until a texel is not much smaller than a pixel; else fine patterns would flicker.
+
+    OpenCV cannot read colours at given places from pictures of more than 32767 pixels a side, and a panorama has more.
+    """
+    photo = (capture.photo.width, capture.photo.height)
+    head = head_region(capture, photo)
+    # An empty region (a head beside the photo) still gives a pixel; no texel is then seen.
+    left, top = (
+        max(min(edge - 1, side - 1), 0) for edge, side in zip((head.left, head.top), photo, strict=True)
+    )
+    pixels = capture.photo.pixels[top : max(head.bottom, top) + 1, left : max(head.right, left) + 1]
+    whole = np.array(pixels.shape[1::-1])
+    halvings = math.ceil(math.log2(max(head_extent(capture) / (2 * size), 1)))
+    if halvings:
+        smaller = np.maximum(whole >> halvings, 1).tolist()
+        pixels = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
+    scale = np.array(pixels.shape[1::-1]) / whole
+    return Part(pixels, np.array([left, top], np.float32), scale.astype(np.float32))
+
+
+def _read(part: Part, texels: Texels, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Colours uint8 [size, size, 3] of the texels in the photo, and their weights float32 [size, size]."""
-    pixels, scale = photo
     places, weight = texels.places, texels.weight
     if size != GRID:
         # Texels without a place must not pull their neighbours towards the photo's corner.
@@ -118,8 +139,8 @@ def _read(photo: tuple[np.ndarray, float], texels: Texels, size: int) -> tuple[n
         )
         places = cv2.resize(np.where(known[..., None] > 0, places, near), (size, size))
         weight = cv2.resize(weight, (size, size))
-    columns, rows = cv2.split(places * np.float32(scale) - np.float32(0.5))
-    colours = cv2.remap(pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    columns, rows = cv2.split((places - part.origin) * part.scale - np.float32(0.5))
+    colours = cv2.remap(part.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(colours), np.asarray(weight)
 
 

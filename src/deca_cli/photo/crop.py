@@ -21,6 +21,12 @@ DETECTOR_BOX_DROP = 0.12
 ANTIALIAS_FROM = 2.0
 """Photo pixels per crop pixel from which on a photo is averaged before it is sampled (not in the official crop)."""
 
+LEAST_INSIDE = 0.25
+"""Share of a face's box that must lie inside the photo; so the box cannot be much larger than the photo either."""
+
+LEAST_SIDE = 2.0
+"""Mean side of a face's box in pixels; nothing can be cut from less."""
+
 TAPS = 3
 """Evenly spaced samples a side that make up the mean of a large block of photo pixels."""
 
@@ -101,6 +107,28 @@ def crop_whole(photo: Photo, preprocessing: CropRule) -> Crop:
 def whole_box(photo: Photo) -> PixelBox:
     """The box of the whole photo, first pixel centre to last (specification B4)."""
     return (0.0, 0.0, float(photo.width - 1), float(photo.height - 1))
+
+
+def check_box(photo: Photo, box_px: PixelBox) -> None:
+    """Refuse a box, given by a person, in which this photo cannot show a face.
+
+    Raises:
+        InputError: it is empty or tiny, or most of it lies outside the photo.
+    """
+    left, top, right, bottom = box_px
+    width, height = right - left, bottom - top
+    across = min(right, photo.width) - max(left, 0)
+    down = min(bottom, photo.height) - max(top, 0)
+    if not (min(width, height) > 0 and (width + height) / 2 >= LEAST_SIDE):
+        fault = f"is {width:g} x {height:g} pixels, too small to be a face"
+    elif not max(across, 0) * max(down, 0) >= LEAST_INSIDE * width * height:
+        fault = "lies mostly outside it"
+    else:
+        return
+    raise InputError(
+        f"{photo.path} has {photo.width} x {photo.height} pixels, and the face box "
+        f"{left:g},{top:g},{right:g},{bottom:g} {fault}. Give x0,y0,x1,y1 in pixels of this photo as a viewer shows it."
+    )
 
 
 def square_around(

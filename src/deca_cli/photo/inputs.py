@@ -3,18 +3,65 @@
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deca_cli.errors import InputError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PHOTO_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm",
+)  # fmt: skip
 """Endings looked for in folders and globs, in any case. A file named outright is taken whatever its ending."""
+
+UNREADABLE_SUFFIXES = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
+)  # fmt: skip
+"""Endings of pictures that cannot be read; they are passed over in folders and globs, and counted."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found."""
+
+    photos: list[Path] = field(default_factory=list)
+    passed_over: list[Path] = field(default_factory=list)
+    """Pictures of kinds that cannot be read."""
+    closed: list[Path] = field(default_factory=list)
+    """Folders that may not be read."""
+
+    def left_out(self) -> str:
+        """What was not taken, why, and the cure; empty if everything was."""
+        parts = []
+        if self.passed_over:
+            kinds = ", ".join(sorted({file.suffix.lower() for file in self.passed_over}))
+            parts.append(
+                f"{len(self.passed_over)} of kinds that cannot be read ({kinds}): export them as JPEG"
+            )
+        if self.closed:
+            parts.append(f"folders that may not be read: {', '.join(map(str, self.closed))}")
+        return "; ".join(parts)
+
+
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """`~/x` and `~name/x` as folders of a user; as it is where there is no such user: then it is a file named `~x`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def list_inputs(
-    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, exclude: Path | None = None
+    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, marks: Collection[str] = ()
 ) -> list[Path]:
+    """The photos of `find_inputs`."""
+    return find_inputs(paths, recursive, marks=marks).photos
+
+
+def find_inputs(
+    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, marks: Collection[str] = ()
+) -> Inputs:
     """List the photo files meant by `paths`.
 
     The order is that of the arguments; inside a folder or glob it is natural (`img2` before `img10`), so it is
@@ -25,7 +72,8 @@ def list_inputs(
         paths: files, folders or globs (`*`, `?`, `[...]`, and `**` for any depth). A file that exists is
             never read as a glob, so names with brackets work.
         recursive: look into sub-folders of the folders as well.
-        exclude: a folder whose files are left out of folders and globs, usually the output folder.
+        marks: names of files by which a folder is known to hold results; what lies in such a folder below
+            one that was named, or was reached through a glob, is left out.
 
     Raises:
         InputError: no path was given, a path is missing, or a folder or glob holds no photo.
@@ -33,16 +81,20 @@ def list_inputs(
     texts = [os.fspath(path) for path in paths]
     if not texts:
         raise InputError("No photo was given. Name at least one photo, folder or glob.")
-    excluded = exclude.expanduser().resolve() if exclude is not None else None
-    seen: set[Path] = set()
-    photos: list[Path] = []
-    for text in texts:
-        for path in _expand(text, recursive, excluded):
-            real = path.resolve()
-            if real not in seen:
-                seen.add(real)
-                photos.append(path)
-    return photos
+    found = [_expand(text, recursive, marks) for text in texts]
+    return Inputs(
+        _once(file for one in found for file in one.photos),
+        _once(file for one in found for file in one.passed_over),
+        _once(folder for one in found for folder in one.closed),
+    )
+
+
+def _once(files: Iterable[Path]) -> list[Path]:
+    """The files in order, each only where it is reached first."""
+    first: dict[Path, Path] = {}
+    for file in files:
+        first.setdefault(file.resolve(), file)
+    return list(first.values())
 
 
 def natural_key(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
@@ -58,76 +110,118 @@ def _piece_key(piece: str) -> tuple[int, int, str]:
     return (0, int(piece), "") if piece[0] in "0123456789" else (1, 0, piece)
 
 
-def _expand(text: str, recursive: bool, excluded: Path | None) -> list[Path]:
-    path = Path(text).expanduser()
-    if _is_dir(path):
-        return _photos_in(path, recursive, excluded)
-    if path.exists():
-        return [path]
+def _expand(text: str, recursive: bool, marks: Collection[str]) -> Inputs:
+    path = expand_home(text)
+    try:
+        if path.is_dir():
+            return _photos_in(path, recursive, marks)
+        if path.exists():
+            return Inputs([path])
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be looked up: {error}. Check the path and its permissions."
+        ) from error
     if glob.has_magic(text):
-        return _photos_matching(path, excluded)
+        return _photos_matching(path, marks)
     raise InputError(_missing(path))
 
 
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be looked up: {error}. Check the spelling of the path.") from error
-
-
-def _photos_in(folder: Path, recursive: bool, excluded: Path | None) -> list[Path]:
+def _photos_in(folder: Path, recursive: bool, marks: Collection[str]) -> Inputs:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise InputError(f"The folder {folder} may not be read. Give yourself read permission for it.")
-    found = sorted(_wanted(_walk(folder, recursive), folder, excluded), key=natural_key)
-    if found:
+    closed: list[Path] = []
+    found = _by_kind(_walk(folder, recursive, marks, closed), closed)
+    if found.photos:
         return found
     kinds = ", ".join(PHOTO_SUFFIXES)
-    if not recursive and _wanted(_walk(folder, recursive=True), folder, excluded):
+    if not recursive and _by_kind(_walk(folder, True, marks, []), []).photos:
         raise InputError(
             f"The folder {folder} holds no photo itself, but its sub-folders do. Add --recursive."
         )
-    raise InputError(f"The folder {folder} holds no photo ({kinds}). Name a folder with photos, or a file.")
+    raise InputError(
+        f"The folder {folder} holds no photo ({kinds}){_but(found)}. Name a folder with photos, or a file."
+    )
 
 
-def _photos_matching(pattern: Path, excluded: Path | None) -> list[Path]:
+def _photos_matching(pattern: Path, marks: Collection[str]) -> Inputs:
     matches = (Path(match) for match in glob.iglob(str(pattern), recursive=True))  # noqa: PTH207 - any root
-    found = sorted(_wanted(matches, None, excluded), key=natural_key)
-    if not found:
+    fixed = len(_before_magic(pattern).parts)
+    known: dict[Path, bool] = {}
+
+    def is_result(file: Path) -> bool:
+        """Whether a folder between the pattern's fixed beginning and the file holds results."""
+        above = list(file.parents)[: max(len(file.parts) - 1 - fixed, 0)]
+        for folder in above:
+            if folder not in known:
+                known[folder] = any((folder / mark).exists() for mark in marks)
+        return any(known[folder] for folder in above)
+
+    found = _by_kind((file for file in matches if not is_result(file)), [])
+    if not found.photos:
         kinds = ", ".join(PHOTO_SUFFIXES)
-        raise InputError(f"No photo ({kinds}) matches {pattern}. Check the pattern, or put it in quotes.")
+        raise InputError(
+            f"No photo ({kinds}) matches {pattern}{_but(found)}. Check the pattern, or put it in quotes."
+        )
     return found
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+def _before_magic(pattern: Path) -> Path:
+    """The folders of a pattern before the first part with a star or the like."""
+    parts = pattern.parts
+    first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:first])
+
+
+def _walk(folder: Path, recursive: bool, marks: Collection[str], closed: list[Path]) -> Iterator[Path]:
+    """All files of a folder but those in results; sub-folders that may not be read are added to `closed`."""
+
+    def note(error: OSError) -> None:
+        closed.append(Path(os.fsdecode(error.filename)))
+
+    for root, folders, files in os.walk(folder, onerror=note):
+        if Path(root) != folder and not set(marks).isdisjoint(files):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         for name in files:
             yield Path(root, name)
 
 
-def _wanted(files: Iterable[Path], folder: Path | None, excluded: Path | None) -> list[Path]:
-    """The photo files among `files`; an excluded folder counts only where it lies below `folder`."""
-    inside = excluded is not None and (folder is None or folder.resolve() != excluded)
-    return [
-        file
-        for file in files
-        if file.suffix.lower() in PHOTO_SUFFIXES
-        and not file.name.startswith(".")
-        and file.is_file()
-        and not (inside and excluded in file.resolve().parents)
-    ]
+def _by_kind(files: Iterable[Path], closed: list[Path]) -> Inputs:
+    """Photos and pictures of other kinds, in natural order; hidden files and what is no file are left out."""
+    photos: list[Path] = []
+    passed_over: list[Path] = []
+    kinds = dict.fromkeys(PHOTO_SUFFIXES, photos) | dict.fromkeys(UNREADABLE_SUFFIXES, passed_over)
+    for file in sorted(files, key=natural_key):
+        kind = kinds.get(file.suffix.lower())
+        if kind is not None and not file.name.startswith(".") and _is_file(file):
+            kind.append(file)
+    return Inputs(photos, passed_over, closed)
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_file()
+    return False
+
+
+def _but(found: Inputs) -> str:
+    said = found.left_out()
+    return f", but pictures or folders were left out ({said})" if said else ""
 
 
 def _missing(path: Path) -> str:
     parent = path.parent
-    if not parent.exists():
-        return f"{path} does not exist: there is no folder {parent}. Check the spelling of the path."
-    alike = [
-        other.name
-        for other in parent.iterdir()
-        if other.stem.casefold() == path.stem.casefold() and other.suffix.lower() in PHOTO_SUFFIXES
-    ]
+    if not parent.is_dir():
+        what = "is a file" if parent.exists() else "does not exist"
+        return f"{path} does not exist: its folder {parent} {what}. Check the spelling of the path."
+    alike: list[str] = []
+    with suppress(OSError):  # one may look up names in a folder that one may not list
+        alike = [
+            other.name
+            for other in parent.iterdir()
+            if other.stem.casefold() == path.stem.casefold() and other.suffix.lower() in PHOTO_SUFFIXES
+        ]
     if alike:
         return f"{path} does not exist, but {', '.join(sorted(alike))} does. Check the spelling of the path."
     return f"{path} does not exist. Check the spelling of the path."

@@ -13,6 +13,7 @@ from deca_cli.heads.camera import ndc_to_photo_pixels
 from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degrees
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.detail_mesh import load_detail_mesh
+from deca_cli.packs.fingerprint import pack_fingerprint
 from deca_cli.render.uv import UvChart, detail_vertices, displaced_normals, make_chart, world2uv
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Decoder:
     """A pack and what all its heads share, computed once."""
 
     pack: Pack
+    fingerprint: str  # of the pack's files
     topology: Topology
     chart: UvChart | None  # of the detail map; None without detail networks
     detail_mesh: (
@@ -54,7 +56,7 @@ class Decoder:
             chart = make_chart(head.uv_coordinates, head.uv_faces, head.faces, size)
             own = load_detail_mesh(pack.folder, size, len(assets.template_vertices))
             mesh = chart if own is None else own.to(head.template_vertices.device)
-        return Decoder(pack, topology, chart, mesh)
+        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh)
 
     @torch.inference_mode()
     def decode(self, photo: Photo, fits: Sequence[Fit]) -> list[Capture]:
@@ -101,6 +103,7 @@ class Decoder:
             face_score=fit.face_score,
             model=manifest.name,
             model_licence=manifest.licence,
+            model_fingerprint=self.fingerprint,
             codes={name: value[0].flatten().cpu().numpy() for name, value in fit.codes.items()},
             expression_names=tuple(assets.expression_names),
             head_pose_deg=angles,

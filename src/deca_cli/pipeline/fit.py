@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from deca_cli.heads.camera import ndc_to_photo_pixels
-from deca_cli.photo.crop import Crop, crop_face, crop_whole, whole_box
+from deca_cli.photo.crop import LEAST_SIDE, Crop, check_box, crop_face, crop_whole, whole_box
 from deca_cli.photo.find_faces import Face, find_faces
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ SAME_FACE = 0.4  # finds whose final boxes overlap by this share are one face
 EARLY = 0.2  # part of the pack's least face score that is enough before the crop is right ...
 FAINT = 0.02  # ... and in a photo in which no face is sure yet
 BATCH = 16  # crops that go through the encoder together
-SMALLEST = 2.0  # pixels of a face's box; nothing can be cut from less
 GIVEN, WHOLE = "given box", "whole photo"
 
 
@@ -59,6 +58,7 @@ def fit_faces(photo: Photo, pack: Pack, settings: Settings, clock: Clock) -> lis
     if settings.whole_photo:
         fits = _fit_whole(photo, pack, clock)
     elif settings.box_px is not None:
+        check_box(photo, settings.box_px)
         given = Face(box_px=settings.box_px, score=1.0, landmarks_px=None, source=GIVEN)
         fits = _fit_boxes(photo, [given], pack, clock, least_score=0.0)
     else:
@@ -172,4 +172,4 @@ def _fit_batch(
         Fit(face, crop, encoding.codes.select(index), scores[index], box, (*low[index], *high[index]))
         for index, (face, crop, box) in enumerate(zip(faces, crops, boxes, strict=True))
     ]
-    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > SMALLEST]
+    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > LEAST_SIDE]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import cv2
 import torch
 
+from deca_cli.cores import usable_cores
 from deca_cli.errors import DeviceError
 from deca_cli.photo import cascade
 from deca_cli.render import cpu
@@ -14,7 +13,7 @@ from deca_cli.render import cpu
 
 def set_threads(wanted: int | None) -> None:
     """Let torch, the rasteriser (it follows torch) and OpenCV use so many CPU threads; None = all cores given to us."""
-    count = wanted or _cores()
+    count = wanted or usable_cores()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
 
@@ -44,8 +43,3 @@ def compile_kernels() -> None:
     """Compile both and keep them on disk; takes some seconds on the first run."""
     cpu.compile_kernel()
     cascade.compile_kernel()
-
-
-def _cores() -> int:
-    """Cores that this process may use; not every system can say which of its cores those are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

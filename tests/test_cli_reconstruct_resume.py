@@ -1,0 +1,119 @@
+"""`deca reconstruct --resume`."""
+# ruff: noqa: F811 - fixtures are imported by their names
+
+import os
+import shutil
+import time
+
+import pytest
+
+from deca_cli.pipeline import batch, fit
+from reconstruct_runs import (  # noqa: F401 - fixtures
+    black_photo,
+    files_below,
+    make_photo,
+    message_of,
+    one_face_everywhere,
+    pack,
+    run,
+    summary_of,
+)
+
+
+def stamps(output):
+    return {
+        name: (output / name).stat().st_mtime_ns for name in files_below(output) if name != "summary.json"
+    }
+
+
+def test_resume_leaves_finished_results_alone(run, tmp_path):
+    photos = [make_photo(tmp_path / "a.png"), make_photo(tmp_path / "b.png")]
+    run(photos[0])
+    before = stamps(tmp_path / "out")
+    result = run(*photos, "--resume")
+    assert result.exit_code == 0
+    after = stamps(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert "b/params.json" in after
+    summary = summary_of(tmp_path / "out")
+    assert [photo["status"] for photo in summary["photos"]] == ["resumed", "done"]
+    assert summary["photos"][0]["faces"][0]["folder"] == "a"
+
+
+def test_resume_without_anything_left_to_do_succeeds(run, tmp_path):
+    run(make_photo(tmp_path / "a.png"))
+    assert run(tmp_path / "a.png", "--resume", "--strict").exit_code == 0
+
+
+@pytest.mark.parametrize("change", ["more formats", "other faces", "newer photo", "missing file", "damaged"])
+def test_resume_does_again_what_is_no_longer_true(run, tmp_path, change):
+    photo = make_photo(tmp_path / "a.png")
+    run(photo)
+    arguments = {"more formats": ["--landmarks"], "other faces": ["--faces", "largest"]}.get(change, [])
+    if change == "newer photo":
+        os.utime(photo, (time.time() + 60,) * 2)
+    if change == "missing file":
+        (tmp_path / "out" / "a" / "overlay.jpg").unlink()
+    if change == "damaged":
+        params = tmp_path / "out" / "a" / "params.json"
+        params.write_text(params.read_text().replace('"faces": 1', '"faces": null'))
+    run(photo, "--resume", *arguments)
+    assert summary_of(tmp_path / "out")["photos"][0]["status"] == "done"
+
+
+def test_other_weights_of_the_same_name_are_another_model(run, tmp_path, pack):
+    copy = shutil.copytree(pack, tmp_path / "pack")
+    photo = make_photo(tmp_path / "a.png")
+    run(photo, model=copy)
+    assert status_of(run, tmp_path, photo, model=copy) == "resumed"
+    weights = bytearray((copy / "encoder.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "encoder.safetensors").write_bytes(weights)
+    assert status_of(run, tmp_path, photo, model=copy) == "done"
+
+
+def status_of(run, tmp_path, photo, *arguments: object, **named: object):
+    run(photo, "--resume", *arguments, **named)
+    return summary_of(tmp_path / "out")["photos"][0]["status"]
+
+
+def test_a_box_with_many_digits_is_recognised(run, tmp_path):
+    photo, box = make_photo(tmp_path / "a.png"), ("--bbox", "60.123456789,50,133.33333333,120")
+    assert status_of(run, tmp_path, photo, *box) == "done"
+    assert status_of(run, tmp_path, photo, *box) == "resumed"
+    assert status_of(run, tmp_path, photo, "--bbox", "61,50,133.33333333,120") == "done"
+
+
+def test_a_photo_without_a_face_is_not_searched_again(run, tmp_path, monkeypatch):
+    photos = [black_photo(tmp_path / "dark.png"), make_photo(tmp_path / "a.png")]
+    run(*photos)
+    monkeypatch.setattr(fit, "find_faces", pytest.fail)
+    for _ in range(2):
+        result = run(*photos, "--resume")
+        assert result.exit_code == 0
+        assert "dark.png shows no face" in message_of(result)
+    os.utime(photos[0], (time.time() + 60,) * 2)
+    monkeypatch.undo()
+    make_photo(photos[0])
+    assert status_of(run, tmp_path, photos[0]) == "done"
+
+
+def test_an_interrupted_run_keeps_what_is_done_and_can_be_resumed(run, tmp_path, monkeypatch):
+    photos = [make_photo(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    read = batch.read_photo
+
+    def interrupt_at_b(path) -> object:
+        if path.stem == "b":
+            raise KeyboardInterrupt
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "read_photo", interrupt_at_b)
+        result = run(*photos)
+    assert result.exit_code == 130
+    assert "after 1 of 3 photos" in message_of(result)
+    assert "--resume" in message_of(result)
+    assert summary_of(tmp_path / "out")["interrupted"] is True
+    assert run(*photos, "--resume").exit_code == 0
+    statuses = [photo["status"] for photo in summary_of(tmp_path / "out")["photos"]]
+    assert statuses == ["resumed", "done", "done"]
