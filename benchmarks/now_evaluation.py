@@ -13,6 +13,7 @@ of the two quotients that these ranges allow (2.8/5.83 and 6.3/9.51), which favo
 
 import argparse
 import json
+import os
 import resource
 import sys
 import tarfile
@@ -34,6 +35,7 @@ QUIET_SHARE = (
     (50_000, 2.8 / 5.83),
     (10**9, 6.3 / 9.51),
 )  # kept vertices up to -> quiet over recorded seconds
+SIZES = ((0, 50_000), (50_000, 10**9))  # kept vertices
 
 
 def main() -> None:
@@ -51,7 +53,9 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1024 if sys.platform != "darwin" else 1024**2
     )
-    print(f"peak memory of this process: {peak:.0f} MiB")
+    print(f"\npeak memory of this process: {peak:.0f} MiB")
+    load = ", ".join(f"{share:.1f}" for share in os.getloadavg())
+    print(f"load average (1, 5, 15 minutes): {load}, on {os.cpu_count()} cores")
 
 
 def warm_up() -> None:
@@ -72,14 +76,29 @@ def bench_run(folder: Path, run: str, protocol: Protocol, expected: dict, repeat
         clock, processor = np.min([time_one(data, prediction, protocol) for _ in range(repeats)], axis=0)
         kept = entry["crop"]["kept_vertices"]
         quiet = entry["official_seconds"]["total"] * next(share for most, share in QUIET_SHARE if kept < most)
-        rows.append((clock, processor, quiet))
+        rows.append((kept, clock, processor, quiet))
         print(
             f"{image.name:54} {kept:7} {clock:6.2f} {processor:10.2f} {quiet:15.1f} {quiet / processor:6.1f}"
         )
-    clock, processor, quiet = np.sum(rows, axis=0)
-    ratios = [quiet / processor for _, processor, quiet in rows]
+    clock, processor, quiet = np.sum(rows, axis=0)[1:]
+    for low, high in SIZES:
+        print(table_row(run, low, high, rows))
+    ratios = [quiet / processor for _, _, processor, quiet in rows]
     print(f"{'all':62} {clock:6.2f} {processor:10.2f} {quiet:15.1f} {quiet / processor:6.1f}")
     print(f"{run}: {min(ratios):.1f} to {max(ratios):.1f} times faster per scan, median {median(ratios):.1f}")
+
+
+def table_row(run: str, low: int, high: int, rows: list[tuple[int, float, float, float]]) -> str:
+    """A line for docs/benchmarks.md: scans of one size, processor seconds of this code and of the official one."""
+    chosen = [row for row in rows if low <= row[0] < high]
+    if not chosen:
+        return f"| {run}, {low} to {high} kept vertices | 0 | | | |"
+    kept, _, processor, quiet = zip(*chosen, strict=True)
+    ratios = np.divide(quiet, processor)
+    return (
+        f"| {run}, {min(kept)} to {max(kept)} | {len(chosen)} | {min(processor):.2f} to {max(processor):.2f} | "
+        f"{min(quiet):.1f} to {max(quiet):.1f} | {min(ratios):.1f} to {max(ratios):.1f}, median {median(ratios):.1f} |"
+    )
 
 
 def time_one(data: NowData, prediction: Prediction, protocol: Protocol) -> tuple[float, float]:

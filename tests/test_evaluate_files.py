@@ -1,6 +1,7 @@
 """Files of an evaluation are whole or absent, and what cannot be read or written is said in a sentence."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_results_in_the_place_of_a_file_are_refused(made_up, tmp_path):
     assert done.exit_code == 1
     assert "cannot write" in done.output
     assert "unexpected" not in done.output
+
+
+def test_forced_runs_measure_what_can_be_measured(made_up, tmp_path):
+    predictions = shutil.copytree(made_up / "predictions", tmp_path / "predictions")
+    for mesh in sorted(predictions.rglob("*.obj"))[:3]:
+        mesh.write_text("")
+    done = call(
+        "now", predictions, "--data", made_up / "data", "-j", 1, "-o", tmp_path, "--no-plots", "--force"
+    )
+    assert done.exit_code == 0, done.output
+    assert "3 of 4 images refused" in done.output
+    assert (tmp_path / "report.md").read_text().count("no vertices") == 3
+    assert json.loads((tmp_path / "results.json").read_text())["forced"]
 
 
 def test_worst_images_are_meshes_where_there_is_no_matplotlib(made_up, tmp_path, monkeypatch):

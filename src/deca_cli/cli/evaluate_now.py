@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from deca_cli.evaluate.now_data import NowData
     from deca_cli.evaluate.official import Submission
 
-REFUSALS_SHOWN = (
-    3  # wrong input is mostly wrong everywhere, so a run stops here instead of going through all of it
-)
+# Wrong input is mostly wrong everywhere, so a run stops here instead of going through all of it.
+REFUSALS_SHOWN = 3
 
 
 @in_a_sentence
@@ -66,6 +65,7 @@ def now(
     from deca_cli.evaluate.now_data import open_now
     from deca_cli.evaluate.official import write_submission
 
+    protocol = Protocol(metrical=metrical, unit=unit)
     if submission is not None and challenge is not None:
         raise UsageError("a submission holds all challenges: leave out either --challenge or --submission.")
     opened = open_now(
@@ -78,7 +78,7 @@ def now(
         return
     request = Request(
         predictions=predictions,
-        protocol=Protocol(metrical=metrical, unit=unit),
+        protocol=protocol,
         method=method or predictions.resolve().name,
         output=output or predictions / ("results_metrical" if metrical else "results"),
         challenge=challenge,
@@ -88,7 +88,7 @@ def now(
         worst=worst,
         check_alignment=check_alignment,
     )
-    with Progress(len(opened.images), stop_after=REFUSALS_SHOWN) as progress:
+    with Progress(len(opened.images), stop_after=None if force else REFUSALS_SHOWN) as progress:
         report = evaluate_now(opened, request, progress.show)
     typer.echo(report.text())
     typer.echo(f"Everything is in {request.output} (start with report.md).")
