@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deca_cli import __version__
@@ -13,7 +14,6 @@ from deca_cli.export.params import as_stored, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 SUMMARY = "summary.json"
 DONE, RESUMED, NO_FACE, FAILED = "done", "resumed", "no face", "failed"
@@ -69,7 +69,7 @@ def write_summary(output: Path, outcomes: Sequence[Outcome], *, run: Mapping[str
             "skipped": len(skipped),
         },
         "seconds_by_stage": stages,
-        "photos": [asdict(outcome) | {"photo": photo_identity(outcome.photo)} for outcome in outcomes],
+        "photos": [asdict(outcome) | {"photo": str(outcome.photo.absolute())} for outcome in outcomes],
     }
     return write_text(output / SUMMARY, to_json(content))
 
@@ -87,6 +87,7 @@ def read_faceless(output: Path, *, like: Mapping[str, Any]) -> dict[str, float]:
         if any(content.get(key) != as_stored(value) for key, value in like.items()):
             return {}
         known = path.stat().st_mtime
-        return {photo["photo"]: known for photo in content["photos"] if photo["status"] == NO_FACE}
+        faceless = [Path(row["photo"]) for row in content["photos"] if row["status"] == NO_FACE]
+        return {photo_identity(photo): known for photo in faceless}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
