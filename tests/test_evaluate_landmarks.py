@@ -119,6 +119,15 @@ def test_what_is_no_68_points_is_named(entry, message):
         as_points(entry, "photo.jpg")
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"bbox": [1, 2, 3]}, {"bbox": [9, 9, 1, 1]}, {"bbox": 3}, {"valid": [1]}, {"yaw_deg": "left"}]
+)
+def test_truth_that_does_not_parse_is_named(tmp_path, wrong):
+    (tmp_path / "truth.json").write_text(json.dumps({"a.jpg": {"landmarks": POINTS.tolist()} | wrong}))
+    with pytest.raises(InputError, match=r"truth.json: a.jpg: expected bbox"):
+        read_truth(tmp_path / "truth.json")
+
+
 def test_folders_without_landmarks_are_answered_with_the_formats(tmp_path):
     with pytest.raises(InputError, match=r"expected a folder of AFLW2000-3D .mat or 300-W .pts files"):
         read_truth(tmp_path)

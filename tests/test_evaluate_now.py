@@ -20,6 +20,8 @@ from deca_cli.evaluate.now_data import open_now
 from deca_cli.evaluate.now_run import run_now
 from deca_cli.evaluate.synthetic_faces import write_dataset, write_predictions
 
+QUICK = ("--no-plots", "--worst", 0)
+
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory):
@@ -81,7 +83,7 @@ def test_official_files_hold_what_the_official_tools_read(made_up, tmp_path):
         tmp_path,
         "-j",
         1,
-        "--no-plots",
+        *QUICK,
         "--method",
         "X",
     )
@@ -95,7 +97,7 @@ def test_official_files_hold_what_the_official_tools_read(made_up, tmp_path):
 
 def test_one_challenge_leaves_the_others_out_without_calling_them_missing(made_up, tmp_path):
     done = call(
-        *("now", made_up / "predictions", "--data", made_up / "data", "-o", tmp_path, "-j", 1, "--no-plots"),
+        *("now", made_up / "predictions", "--data", made_up / "data", "-o", tmp_path, "-j", 1, *QUICK),
         *("--challenge", "selfie", "--method", "X"),
     )
     assert done.exit_code == 0
@@ -108,7 +110,7 @@ def test_missing_images_are_listed_and_fail_a_strict_run(made_up, predictions, t
     next(predictions.glob("*00000/selfie/*.npy")).unlink()
     shutil.rmtree(predictions / "SELFTEST_00001" / "selfie")
     out = tmp_path / "out"
-    arguments = ("now", predictions, "--data", made_up / "data", "-o", out, "-j", 1, "--no-plots")
+    arguments = ("now", predictions, "--data", made_up / "data", "-o", out, "-j", 1, *QUICK)
     done = call(*arguments)
     assert done.exit_code == 0
     assert "2 of 8 images missing" in done.output
@@ -133,7 +135,7 @@ def test_wrong_landmark_order_is_refused_and_measured_only_when_forced(made_up, 
         tmp_path / "out",
         "-j",
         1,
-        "--no-plots",
+        *QUICK,
     )
     done = call(*arguments)
     assert done.exit_code == 1
@@ -148,7 +150,7 @@ def test_wrong_landmark_order_is_refused_and_measured_only_when_forced(made_up, 
 def test_single_unreadable_prediction_is_refused_by_name(made_up, predictions, tmp_path):
     broken = predictions / "SELFTEST_00000" / "selfie" / "IMG_0003.obj"
     broken.write_text("not a mesh\n")
-    arguments = ("now", predictions, "--data", made_up / "data", "-o", tmp_path, "-j", 1, "--no-plots")
+    arguments = ("now", predictions, "--data", made_up / "data", "-o", tmp_path, "-j", 1, *QUICK)
     done = call(*arguments)
     assert done.exit_code == 1
     assert "1 of 8 predictions cannot give a meaningful number" in done.output
@@ -159,13 +161,13 @@ def test_single_unreadable_prediction_is_refused_by_name(made_up, predictions, t
 
 
 def test_no_prediction_at_all_shows_the_expected_layout(made_up, tmp_path):
-    done = call("now", tmp_path, "--data", made_up / "data", "--no-plots")
+    done = call("now", tmp_path, "--data", made_up / "data", *QUICK)
     assert done.exit_code == 1
     assert "for example, SELFTEST_00000/multiview_neutral/IMG_0000.obj and IMG_0000.npy there" in done.output
 
 
 def test_wrong_names_are_answered_with_the_right_ones(made_up, tmp_path):
-    base = ("now", made_up / "predictions", "--data", made_up / "data", "--no-plots", "-o", tmp_path)
+    base = ("now", made_up / "predictions", "--data", made_up / "data", *QUICK, "-o", tmp_path)
     assert "choose one of m, cm, mm" in call(*base, "--unit", "inch").output
     assert "NoW's challenges are multiview_neutral" in call(*base, "--challenge", "smile").output
     assert "does not look like the NoW data set" in call("now", tmp_path, "--data", tmp_path).output
@@ -211,7 +213,7 @@ def test_check_alignment_writes_the_three_meshes(made_up, tmp_path):
             tmp_path / "out",
             "-j",
             1,
-            "--no-plots",
+            *QUICK,
         ),
         *("--check-alignment", tmp_path / "look", "--challenge", "selfie"),
     )

@@ -87,10 +87,19 @@ def read_table(path: Path) -> dict[str, Any]:
 def _face(name: str, entry: Any, path: Path) -> TrueFace:  # noqa: ANN401 - whatever the file held
     points = as_points(entry, f"{path}: {name}")
     extra = entry if isinstance(entry, dict) else {}
-    yaw = extra.get("yaw_deg", extra.get("yaw_degrees"))
-    box = tuple(float(v) for v in extra["bbox"]) if "bbox" in extra else tight_box(points)
-    valid = np.asarray(extra.get("valid", np.ones(POINTS)), bool)
-    return TrueFace(name, points, valid, box, None if yaw is None else float(yaw))  # type: ignore[arg-type]
+    try:
+        x0, y0, x1, y1 = (float(v) for v in extra.get("bbox") or tight_box(points))
+        valid = np.asarray(extra.get("valid", np.ones(POINTS)), float) != 0
+        yaw = extra.get("yaw_deg", extra.get("yaw_degrees"))
+        yaw = None if yaw is None else float(yaw)
+    except (TypeError, ValueError):
+        valid = np.zeros(0)
+    if valid.shape != (POINTS,) or not (x0 < x1 and y0 < y1):
+        raise InputError(
+            f"{path}: {name}: expected bbox as x0, y0, x1, y1, valid as {POINTS} of true and false, and yaw_deg as a "
+            "number. Mend that entry."
+        )
+    return TrueFace(name, points, valid, (x0, y0, x1, y1), yaw)
 
 
 def _read_mat(path: Path) -> TrueFace:
