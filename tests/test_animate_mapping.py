@@ -75,7 +75,9 @@ def test_closed_eyes_are_a_blink_and_not_a_look_down(motion, twin):
     space, *_ = twin
     closed = motion.select(EXPRESSIONS.index("eyes_closed"))
     names = arkit_space().names
-    found = dict(zip(names, retarget(retarget(closed, space), arkit_space()).expression[0].tolist(), strict=True))
+    found = dict(
+        zip(names, retarget(retarget(closed, space), arkit_space()).expression[0].tolist(), strict=True)
+    )
     assert min(found["eyeBlinkLeft"], found["eyeBlinkRight"]) > 0.7
     assert max(found["eyeLookDownLeft"], found["eyeLookDownRight"]) < 0.1
 

@@ -40,7 +40,15 @@ def results(
         patch.setenv("DECA_HOME", str(folder / "home"))
         official_folder().parent.mkdir(parents=True)
         official_folder().symlink_to(official_pack.folder)
-        words = ["reconstruct", str(folder / "crop.png"), "--no-crop", "-o", str(folder / "out"), "--device", "cpu"]
+        words = [
+            "reconstruct",
+            str(folder / "crop.png"),
+            "--no-crop",
+            "-o",
+            str(folder / "out"),
+            "--device",
+            "cpu",
+        ]
         result = CliRunner().invoke(app, [*words, *FORMATS, "--threads", "1"])
     assert result.exit_code == 0, result.output
     return folder / "out" / "crop", result.output
@@ -95,5 +103,12 @@ def test_codes_and_landmarks_are_the_official_ones(
 def test_every_detail_file_is_there(results: tuple[Path, str]):
     folder, _ = results
     files = {file.name for file in folder.iterdir()}
-    assert {"detail.jpg", "head_detail.obj", "texture.png", "depth.npy", "normals.png", "overlay.jpg"} <= files
+    assert {
+        "detail.jpg",
+        "head_detail.obj",
+        "texture.png",
+        "depth.npy",
+        "normals.png",
+        "overlay.jpg",
+    } <= files
     assert cv2.imread(str(folder / "detail.jpg")).std() > 10
