@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
 from deca_cli.errors import InputError, OutputError, UsageError
@@ -176,9 +177,9 @@ def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
             yield outcome
 
 
-def _say(console: Console, text: str, style: str | None = None) -> None:
+def _say(console: Console, text: str, style: str = "") -> None:
     """Print text as it is: a path may hold what looks like markup."""
-    console.print(text, style=style, markup=False)
+    console.print(Text(text, style))
 
 
 def _closing_table(run: Run) -> None:
