@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from deca_cli.networks.codes import Codes
     from deca_cli.pipeline.captures import Decoder
 
-CPU_BATCH, GPU_BATCH = 4, 32
+CPU_BATCH, GPU_BATCH = 2, 32  # on a CPU more would not fit its caches
 GPU_SAMPLES = (
     GPU_BATCH * 1024**2
 )  # drawn at once on a GPU at most, about 5 GB: 32 frames of 512 with four samples a pixel
