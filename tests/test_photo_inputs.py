@@ -53,23 +53,20 @@ def test_a_file_named_outright_is_taken_whatever_its_ending(tmp_path):
     assert names(list_inputs([tmp_path / "photo.heic"]), tmp_path) == ["photo.heic"]
 
 
+MARKS = [frozenset({"other"}), frozenset({"mark", "more"})]
+
+
 def test_folders_that_hold_results_are_left_out_unless_they_are_named(tmp_path):
-    make(
-        tmp_path,
-        "a.jpg",
-        "deca-out/b.jpg",
-        "deca-out/a/overlay.png",
-        "deca-out/a/mark",
-        "deca-out/a/face2/x.png",
-    )
+    make(tmp_path, "a.jpg", "deca-out/b.jpg", "deca-out/mark")  # one of two files is no mark
+    make(tmp_path, "deca-out/a/overlay.png", "deca-out/a/face2/x.png", "deca-out/a/mark", "deca-out/a/more")
     for inputs in ([tmp_path], [f"{tmp_path}/**/*.*"]):
-        assert names(list_inputs(inputs, recursive=True, marks=["mark"]), tmp_path) == [
+        assert names(list_inputs(inputs, recursive=True, marks=MARKS), tmp_path) == [
             "a.jpg",
             "deca-out/b.jpg",
         ]
     named = tmp_path / "deca-out" / "a"
     for inputs in (named, f"{named}/*.png"):
-        assert names(list_inputs([inputs], marks=["mark"]), named) == ["overlay.png"]
+        assert names(list_inputs([inputs], marks=MARKS), named) == ["overlay.png"]
 
 
 @pytest.mark.parametrize(

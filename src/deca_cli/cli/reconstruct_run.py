@@ -16,7 +16,7 @@ from rich.text import Text
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
 from deca_cli.errors import InputError, OutputError, UsageError
 from deca_cli.export.atomic import check_writable
-from deca_cli.export.names import PARAMS_NPZ
+from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
 from deca_cli.export.owner import OWNER
 from deca_cli.export.summary import RESUMED, SUMMARY, write_summary
 from deca_cli.packs.folders import DECA, best_installed
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.settings import Settings
 
 
-RESULT_MARKS = (OWNER, PARAMS_NPZ)  # folders that hold one of these hold results, not photos
+# Folders that hold all files of one of these hold results, not photos; the second is that of `deca transfer`.
+RESULT_MARKS = (frozenset({OWNER}), frozenset({PARAMS_JSON, PARAMS_NPZ}))
 
 
 @dataclass(frozen=True)

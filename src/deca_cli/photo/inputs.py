@@ -21,6 +21,9 @@ UNREADABLE_SUFFIXES = (
 """Endings of pictures that cannot be read; they are passed over in folders and globs, and counted."""
 
 
+Marks = Collection[frozenset[str]]
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What was found."""
@@ -53,14 +56,14 @@ def expand_home(path: str | os.PathLike[str]) -> Path:
 
 
 def list_inputs(
-    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, marks: Collection[str] = ()
+    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, marks: Marks = ()
 ) -> list[Path]:
     """The photos of `find_inputs`."""
     return find_inputs(paths, recursive, marks=marks).photos
 
 
 def find_inputs(
-    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, marks: Collection[str] = ()
+    paths: Iterable[str | os.PathLike[str]], recursive: bool = False, *, marks: Marks = ()
 ) -> Inputs:
     """List the photo files meant by `paths`.
 
@@ -72,7 +75,7 @@ def find_inputs(
         paths: files, folders or globs (`*`, `?`, `[...]`, and `**` for any depth). A file that exists is
             never read as a glob, so names with brackets work.
         recursive: look into sub-folders of the folders as well.
-        marks: names of files by which a folder is known to hold results; what lies in such a folder below
+        marks: names of files that together tell that a folder holds results; what lies in such a folder below
             one that was named, or was reached through a glob, is left out.
 
     Raises:
@@ -110,7 +113,7 @@ def _piece_key(piece: str) -> tuple[int, int, str]:
     return (0, int(piece), "") if piece[0] in "0123456789" else (1, 0, piece)
 
 
-def _expand(text: str, recursive: bool, marks: Collection[str]) -> Inputs:
+def _expand(text: str, recursive: bool, marks: Marks) -> Inputs:
     path = expand_home(text)
     try:
         if path.is_dir():
@@ -126,7 +129,7 @@ def _expand(text: str, recursive: bool, marks: Collection[str]) -> Inputs:
     raise InputError(_missing(path))
 
 
-def _photos_in(folder: Path, recursive: bool, marks: Collection[str]) -> Inputs:
+def _photos_in(folder: Path, recursive: bool, marks: Marks) -> Inputs:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise InputError(f"The folder {folder} may not be read. Give yourself read permission for it.")
     closed: list[Path] = []
@@ -143,7 +146,7 @@ def _photos_in(folder: Path, recursive: bool, marks: Collection[str]) -> Inputs:
     )
 
 
-def _photos_matching(pattern: Path, marks: Collection[str]) -> Inputs:
+def _photos_matching(pattern: Path, marks: Marks) -> Inputs:
     matches = (Path(match) for match in glob.iglob(str(pattern), recursive=True))  # noqa: PTH207 - any root
     fixed = len(_before_magic(pattern).parts)
     known: dict[Path, bool] = {}
@@ -153,7 +156,7 @@ def _photos_matching(pattern: Path, marks: Collection[str]) -> Inputs:
         above = list(file.parents)[: max(len(file.parts) - 1 - fixed, 0)]
         for folder in above:
             if folder not in known:
-                known[folder] = any((folder / mark).exists() for mark in marks)
+                known[folder] = any(all((folder / name).exists() for name in mark) for mark in marks)
         return any(known[folder] for folder in above)
 
     found = _by_kind((file for file in matches if not is_result(file)), [])
@@ -172,14 +175,14 @@ def _before_magic(pattern: Path) -> Path:
     return Path(*parts[:first])
 
 
-def _walk(folder: Path, recursive: bool, marks: Collection[str], closed: list[Path]) -> Iterator[Path]:
+def _walk(folder: Path, recursive: bool, marks: Marks, closed: list[Path]) -> Iterator[Path]:
     """All files of a folder but those in results; sub-folders that may not be read are added to `closed`."""
 
     def note(error: OSError) -> None:
         closed.append(Path(os.fsdecode(error.filename)))
 
     for root, folders, files in os.walk(folder, onerror=note):
-        if Path(root) != folder and not set(marks).isdisjoint(files):
+        if Path(root) != folder and any(mark.issubset(files) for mark in marks):
             folders.clear()
             continue
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
