@@ -83,9 +83,17 @@ def _trust(capture: Capture, view: View, scale: np.ndarray, pixel_m: float) -> n
         alike &= np.linalg.norm(colours - colours[place.reshape(-1)], axis=1) < ALIKE
     covered = (alike.reshape(mask.shape) & (inward * pixel_m < BAND_M)).astype(np.uint8) * mask
     background = cv2.morphologyEx(covered, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    background = _touching(background, inward * pixel_m < OUTLINE_M)
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(OUTLINE_M / pixel_m) + 1,) * 2)
     doubtful = cv2.dilate(background, around).astype(np.float32)
     return np.asarray(trust * (1 - cv2.blur(doubtful, (5, 5))))
+
+
+def _touching(spots: np.ndarray, border: np.ndarray) -> np.ndarray:
+    """The spots (uint8 0/1) that reach the border: background enters from outside, a highlight on a cheek does not."""
+    _, labels = cv2.connectedComponents(spots, connectivity=8)
+    reaching = np.unique(labels[border & (spots > 0)])
+    return np.isin(labels, reaching).astype(np.uint8) * spots
 
 
 def _nearest(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
