@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,13 +14,14 @@ from deca_cli.animate.spaces import ExpressionSpace, arkit_space, named_space, s
 from deca_cli.animate.video import VIDEO_SUFFIXES, read_video, video_fps
 from deca_cli.errors import InputError
 from deca_cli.packs.folders import is_installed
-from deca_cli.photo.inputs import list_inputs
+from deca_cli.photo.inputs import expand_home, list_inputs
 from deca_cli.photo.read import Photo, read_photo
 from deca_cli.pipeline.clock import Clock
 from deca_cli.pipeline.fit import fit_faces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
 
@@ -79,7 +79,7 @@ def read_drivers(
 
 def _read(text: str, pack: Pack, wanted: DriverSettings, watch: Callable[[str], None]) -> Iterator[Driver]:
     """The drivers behind one path, by its kind."""
-    path = Path(text).expanduser()
+    path = expand_home(text)
     suffix = path.suffix.lower()
     if is_params(path):
         params = read_params(path)

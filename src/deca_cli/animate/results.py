@@ -19,7 +19,7 @@ from deca_cli.animate.motion import Motion
 from deca_cli.animate.params import FILE
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.spaces import arkit_space, space_of
-from deca_cli.export.atomic import make_folder, write_arrays, write_text
+from deca_cli.export.atomic import make_folder, remove_file, write_arrays, write_text
 from deca_cli.export.meshes import MATERIAL, TEXTURE
 from deca_cli.export.names import PARAMS_JSON
 from deca_cli.export.obj import write_mtl, write_obj
@@ -124,7 +124,7 @@ def save_transfer(
         OutputError: a file cannot be written.
     """
     make_folder(folder)
-    (folder / PARAMS_JSON).unlink(missing_ok=True)
+    remove_file(folder / PARAMS_JSON)
     capture = source.capture(codes)
     files = [write_picture(folder / "comparison.jpg", comparison(source, driver, codes, side))]
     files += write_moved_meshes(capture, source.texture, folder, driver.name)

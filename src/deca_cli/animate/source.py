@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -19,12 +18,15 @@ from deca_cli.packs.folders import best_installed
 from deca_cli.packs.store import Pack, load_pack
 from deca_cli.photo.crop import Crop
 from deca_cli.photo.face import Face
+from deca_cli.photo.inputs import expand_home
 from deca_cli.photo.read import Photo, read_photo
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.clock import Clock
 from deca_cli.pipeline.fit import Fit, fit_faces
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deca_cli.export.capture import Capture
     from deca_cli.networks.codes import Codes
     from deca_cli.pipeline.settings import Settings
@@ -99,7 +101,7 @@ def read_source(text: str, model: str | None, device: torch.device, settings: Se
     Raises:
         DecaError: it cannot be read, shows no face, or belongs to another model.
     """
-    path = Path(text).expanduser()
+    path = expand_home(text)
     if is_params(path):
         params = read_params(path)
         return source_of_params(params, load_pack(model or params.model, device))

@@ -125,7 +125,7 @@ def run_job(job: Job) -> None:
     table.add_row("Model", source.pack.manifest.name)
     table.add_row("Seconds", f"{seconds:.1f}")
     table.add_row("Look at", str(job.output))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _with_options(job: Job, options: Mapping[str, object]) -> Job:

@@ -77,7 +77,7 @@ def run_job(job: Job) -> None:
     table.add_row("Model", source.pack.manifest.name)
     table.add_row("Seconds", f"{time.perf_counter() - started:.1f}")
     table.add_row("Look at", str(results[0]))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def open_source(
