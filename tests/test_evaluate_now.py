@@ -274,7 +274,7 @@ def test_missing_matplotlib_is_said_before_the_measuring(made_up, tmp_path, monk
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = call("now", made_up / "predictions", "--data", made_up / "data", "-o", tmp_path / "out", "-j", 1)
     assert done.exit_code == 1
-    assert "pip install 'deca-cli[evaluate]' (or add --no-plots)" in done.output
+    assert "pip install 'deca-cli[evaluate]' (in a clone: '.[evaluate]'), or add --no-plots" in done.output
     assert not (tmp_path / "out").exists()
 
 

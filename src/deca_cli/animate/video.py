@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 USUAL_FPS = 25.0
 MP4_QUALITY = 20  # constant rate factor: 18 can hardly be told from the original, 23 is x264's default
-INSTALL = "MP4 needs ffmpeg: pip install 'deca-cli[video]', or write a .gif or a folder of PNG files instead."
+INSTALL = "MP4 needs ffmpeg: pip install 'deca-cli[video]' (in a clone: '.[video]'), or write a .gif or a folder of PNG files instead."
 
 
 class FrameWriter(Protocol):

@@ -29,7 +29,7 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise DecaError(
-            "plots need matplotlib, which is not installed. Run: pip install 'deca-cli[evaluate]' (or add --no-plots)."
+            "plots need matplotlib, which is not installed. Run: pip install 'deca-cli[evaluate]' (in a clone: '.[evaluate]'), or add --no-plots."
         ) from None
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -47,9 +47,8 @@ def is_compiled() -> bool:
     if _scores.signatures:
         return True
     folder = _scores.stats.cache_path
-    source = Path(__file__)
-    indices = Path(folder).glob(f"{source.stem}._scores-*.nbi") if folder is not None else ()
-    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)
+    # numba itself decides whether what it kept is still good; file times say nothing after a reinstallation.
+    return folder is not None and any(Path(folder).glob(f"{Path(__file__).stem}._scores-*.nbc"))
 
 
 def compile_kernel() -> None:

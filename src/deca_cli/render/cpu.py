@@ -83,9 +83,8 @@ def is_compiled() -> bool:
     folder = _draw_band.stats.cache_path
     if folder is None:
         return False
-    source = Path(__file__).stat().st_mtime
-    indices = Path(folder).glob(f"{Path(__file__).stem}._draw_band-*.nbi")
-    return any(index.stat().st_mtime >= source for index in indices)
+    # numba itself decides whether what it kept is still good; file times say nothing after a reinstallation.
+    return any(Path(folder).glob(f"{Path(__file__).stem}._draw_band-*.nbc"))
 
 
 def compile_kernel() -> None:

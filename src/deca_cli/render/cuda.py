@@ -78,7 +78,7 @@ def _cuda_core() -> ModuleType:
             return module
     raise DeviceError(
         "The CUDA rasteriser compiles its kernel with NVIDIA's cuda-core, which is not installed or cannot be "
-        "imported. Install it with `pip install 'deca-cli[cuda]'`, or choose the rasteriser `cpu`."
+        "imported. Install it with `pip install 'deca-cli[cuda]'` (in a clone: '.[cuda]'), or choose the rasteriser `cpu`."
     )
 
 

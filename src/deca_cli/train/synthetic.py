@@ -38,7 +38,7 @@ AGREE_EVERY = 10  # steps between looks at the clock, which all processes share
 REPORT_EVERY_S = 5.0
 RENEW_EVERY = 500  # steps after which new background textures are painted
 VALIDATION_SEED = 10_000_019  # far from every training seed
-LEAST_FACE_SCORE = 0.9  # half faces and clothes that look like one score below, faces above 0.99
+LEAST_FACE_SCORE = 0.99  # half faces, clothes and noise that look like a face score below, faces above 0.999
 
 
 @dataclass(frozen=True)
