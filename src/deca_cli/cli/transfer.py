@@ -28,7 +28,7 @@ def transfer(
             "--expression",
             "-e",
             metavar="smile=0.8,jawOpen=0.3",
-            help="A named expression; may be repeated.",
+            help="Named expressions or ARKit coefficients, such as smile=0.8,jawOpen=0.3 (a wrong name lists them all); may be repeated.",
             show_default=False,
         ),
     ] = None,
