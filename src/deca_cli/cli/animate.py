@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
-from deca_cli.cli.reconstruct import Device, parse_box
+from deca_cli.cli.reconstruct import Device
+from deca_cli.cli.source_options import (  # noqa: TC001 - typer reads the annotations at run time
+    Box,
+    Debug,
+    Detector,
+    MaxGap,
+    Model,
+    NoCrop,
+    Source,
+    Threads,
+)
 
 LEAST_SIDE, LARGEST_SIDE = 64, 2160
 
@@ -31,7 +41,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @in_a_sentence
 def animate(
-    source: Annotated[str, typer.Argument(help="Who: a photo, a result folder or its params.npz.")],
+    source: Source,
     *,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .mp4 or .gif file; any other name is a folder of PNGs.")
@@ -135,29 +145,14 @@ def animate(
         Path | None,
         typer.Option(help="Also write the codes of every frame into this folder.", show_default=False),
     ] = None,
-    max_gap: Annotated[
-        float,
-        typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds."),
-    ] = 0.5,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False),
-    ] = None,
+    max_gap: MaxGap = 0.5,
+    model: Model = None,
     device: Annotated[Device, typer.Option(help="Where networks and renderer run.")] = Device.auto,
-    detector: Annotated[str, typer.Option(help="Face finder: lbp, face-alignment, auto.")] = "auto",
-    bbox: Annotated[
-        tuple | None,
-        typer.Option(
-            parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."
-        ),
-    ] = None,
-    no_crop: Annotated[bool, typer.Option("--no-crop", help="Photos are aligned crops already.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
-    ] = None,
-    debug: Annotated[  # noqa: ARG001 - read by in_a_sentence
-        bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")
-    ] = False,
+    detector: Detector = "auto",
+    bbox: Box = None,
+    no_crop: NoCrop = False,
+    threads: Threads = None,
+    debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
 ) -> None:
     """Animate the head of a source: presets, a driver, or a script of keyframes."""
     from deca_cli.animate.combine import check_keep, parse_pose

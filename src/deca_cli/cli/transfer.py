@@ -8,12 +8,22 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
-from deca_cli.cli.reconstruct import Device, parse_box
+from deca_cli.cli.reconstruct import Device
+from deca_cli.cli.source_options import (  # noqa: TC001 - typer reads the annotations at run time
+    Box,
+    Debug,
+    Detector,
+    MaxGap,
+    Model,
+    NoCrop,
+    Source,
+    Threads,
+)
 
 
 @in_a_sentence
 def transfer(
-    source: Annotated[str, typer.Argument(help="Who: a photo, a result folder or its params.npz.")],
+    source: Source,
     drivers: Annotated[
         list[str] | None,
         typer.Argument(
@@ -78,30 +88,15 @@ def transfer(
             min=1, max=240, help="Frames per second of clips; the driver's own.", show_default=False
         ),
     ] = None,
-    max_gap: Annotated[
-        float,
-        typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds."),
-    ] = 0.5,
+    max_gap: MaxGap = 0.5,
     size: Annotated[int, typer.Option(min=64, max=2160, help="Side of a panel in pixels.")] = 512,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model pack: open, deca or a folder; that of the source.", show_default=False),
-    ] = None,
+    model: Model = None,
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
-    detector: Annotated[str, typer.Option(help="Face finder: lbp, face-alignment, auto.")] = "auto",
-    bbox: Annotated[
-        tuple | None,
-        typer.Option(
-            parser=parse_box, metavar="x0,y0,x1,y1", help="Where the face is in the source's photo."
-        ),
-    ] = None,
-    no_crop: Annotated[bool, typer.Option("--no-crop", help="Photos are aligned crops already.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
-    ] = None,
-    debug: Annotated[  # noqa: ARG001 - read by in_a_sentence
-        bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")
-    ] = False,
+    detector: Detector = "auto",
+    bbox: Box = None,
+    no_crop: NoCrop = False,
+    threads: Threads = None,
+    debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
 ) -> None:
     """Put the expression of drivers on the head of a source.
 
