@@ -35,7 +35,6 @@ GAZE, GAZE_RIDGE = (
 JAW_RAD = (0.2, 0.1, 0.1)  # turn about x, y, z over which the jaw is taken as straight
 SWEEPS = 80  # of the coordinate descent
 CHUNK = 64  # frames whose deformations are held at once
-JAW_SHARE = 1e-4  # a head whose jaw joint moves less than this of it has no jaw joint to speak of
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,10 +28,6 @@ class Summary:
     maximum: float
     percent_within: tuple[float, ...]  # at each of THRESHOLDS_MM
 
-    def headline(self) -> str:
-        """The three numbers of the rankings, in one line."""
-        return f"median {self.median:.2f}, mean {self.mean:.2f}, std {self.std:.2f} mm"
-
 
 def pool(distances: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
     """All distances of several images in one array; denser scans weigh more, as in the official numbers."""

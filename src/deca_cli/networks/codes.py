@@ -11,8 +11,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LIGHT_BANDS = 9  # second-order spherical harmonics, each with red, green, blue
-
 
 @dataclass(frozen=True)
 class CodeSizes:
@@ -47,10 +45,6 @@ class Codes:
     def to(self, device: torch.device | str) -> Codes:
         """Copy to a device."""
         return Codes(**{name: value.to(device) for name, value in self.items()})
-
-    def detached(self) -> Codes:
-        """The same numbers without a gradient."""
-        return Codes(**{name: value.detach() for name, value in self.items()})
 
     def select(self, index: int | slice | Tensor) -> Codes:
         """The chosen faces; a single number gives a batch of one."""

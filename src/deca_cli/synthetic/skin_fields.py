@@ -66,7 +66,6 @@ def smooth_step(value: Tensor, low: float | Tensor, high: float | Tensor) -> Ten
 class SkinFields:
     """Fields over the chart, [U, U] each; lengths in pupil distances of the template."""
 
-    frontal: Tensor  # [U, U, 2] frontal position relative to the nose bridge
     depth: Tensor  # forward of the origin
     skin: Tensor  # 1 on skin, 0 on eyeballs, teeth, tongue
     brow_across: Tensor  # signed distance from the brow line, up positive
@@ -147,7 +146,6 @@ def measure_skin(
     jaw_depth = m.points[[2, 14], 2].mean()
     front = smooth_step(m.depth, jaw_depth - 0.2, jaw_depth + 0.3) * skin
     return SkinFields(
-        frontal=m.front,
         depth=m.depth,
         skin=skin,
         **_brows(m, front),
