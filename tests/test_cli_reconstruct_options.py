@@ -14,6 +14,8 @@ from reconstruct_runs import make_photo, message_of, one_face_everywhere, pack, 
     [
         (["--bbox", "1,2,3"], "four numbers"),
         (["--bbox", "9,2,3,8"], "empty"),
+        (["--bbox", "nan,0,10,20"], "not finite"),
+        (["--bbox", "0,0,inf,20"], "not finite"),
         (["--faces", "none"], "largest"),
         (["--faces", "0"], "largest"),
         (["--device", "tpu"], "tpu"),

@@ -88,6 +88,12 @@ def test_what_cannot_be_found_is_an_error_with_the_cure(tmp_path, argument, mess
         list_inputs([tmp_path / argument])
 
 
+def test_a_link_to_nothing_is_named_as_such(tmp_path):
+    (tmp_path / "me.png").symlink_to(tmp_path / "moved.png")
+    with pytest.raises(InputError, match=r"me\.png is a link to .*moved\.png, which does not exist"):
+        list_inputs([tmp_path / "me.png"])
+
+
 def test_pictures_of_kinds_that_cannot_be_read_are_counted(tmp_path):
     make(tmp_path, "a.jfif", "b.gif", "c.ppm", "d.HEIC", "e.avif", "f.txt")
     found = find_inputs([tmp_path, f"{tmp_path}/*"])

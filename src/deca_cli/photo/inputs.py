@@ -214,6 +214,8 @@ def _but(found: Inputs) -> str:
 
 
 def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path} is a link to {path.readlink()}, which does not exist. Mend the link, or name the photo itself."
     parent = path.parent
     if not parent.is_dir():
         what = "is a file" if parent.exists() else "does not exist"
