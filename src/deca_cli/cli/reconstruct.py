@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from math import isfinite
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +36,8 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
         x0, y0, x1, y1 = (float(number) for number in text.split(","))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not four numbers x0,y0,x1,y1.") from None
-    if not all(isfinite(number) for number in (x0, y0, x1, y1)):
-        raise typer.BadParameter(f"{text!r} holds a number that is not finite.")
+    if any(isnan(number) for number in (x0, y0, x1, y1)):
+        raise typer.BadParameter(f"{text!r} is not four numbers x0,y0,x1,y1: nan is none.")
     if not (x0 < x1 and y0 < y1):
         raise typer.BadParameter(f"{text!r} is empty: x0 must be less than x1 and y0 less than y1.")
     return x0, y0, x1, y1
