@@ -163,7 +163,7 @@ def test_display_and_linear_values_are_inverse():
 def test_painted_skins_span_light_and_dark_and_have_dark_brows(open_head):
     generator = FaceGenerator(*open_head, SMALL, 0)
     style = sample_skin(generator.draws, 40)
-    painted = generator.painter.paint(style, generator.draws.integers(generator.painter.variants, 40))
+    painted = generator.painter.paint(style, generator.draws.integers(generator.painter.variants, 4, 40))
     cheek = open_head[1].fields.cheek > 0.9
     brightness = painted[:, :, cheek].mean((1, 2))
     assert brightness.min() < 0.12

@@ -136,23 +136,31 @@ def compress(draws: Draws, picture: Tensor, share: float = 0.5) -> Tensor:
     return torch.where(draws.chance(share, n, 1, 1, 1), result, picture)
 
 
-def cut_borders(draws: Draws, picture: Tensor, share: float = 0.18) -> Tensor:
-    """Black where the crop reaches over the edge of the photo, as the pipeline's crops have it."""
-    n, size = picture.shape[0], picture.shape[-1]
-    axis = torch.linspace(0, 1, size, device=picture.device)
-    keep = torch.ones(n, size, size, dtype=torch.bool, device=picture.device)
+def uncut(draws: Draws, n: int, size: int, share: float = 0.18) -> Tensor:
+    """Bool [n, size, size]: false where the crop reaches over the edge of the photo, black in the pipeline's crops."""
+    axis = torch.linspace(0, 1, size, device=draws.device)
+    keep = torch.ones(n, size, size, dtype=torch.bool, device=draws.device)
     cut = draws.chance(share, n)
     for side in range(4):
         margin = draws.uniform(n) ** 1.5 * 0.4 * draws.chance(0.4, n) * cut
         line = axis > margin[:, None] if side < 2 else axis < 1 - margin[:, None]
         keep = keep & (line[:, None, :] if side % 2 == 0 else line[:, :, None])
-    return picture * keep[:, None]
+    return keep
 
 
-def degrade(draws: Draws, linear: Tensor) -> Tensor:
-    """The whole chain: linear rendering [N, 3, S, S] to display values in [0, 1]."""
+def degrade(draws: Draws, linear: Tensor, bare: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole chain.
+
+    Args:
+        linear: [N, 3, S, S] linear rendering.
+        bare: [N, S, S] how much of each pixel is the face's bare surface.
+
+    Returns:
+        display values in [0, 1] [N, 3, S, S]; ``bare`` without what the borders cut away.
+    """
     picture = recolour(draws, expose(draws, linear))
     picture = blur(draws, picture)
     picture = lower_resolution(draws, picture)
     picture = compress(draws, add_noise(draws, picture))
-    return cut_borders(draws, picture)
+    keep = uncut(draws, *picture.shape[::3])
+    return picture * keep[:, None], bare * keep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,8 +45,9 @@ class Draws:
 
     def choice(self, weights: Sequence[float], size: int) -> Tensor:
         """``size`` indices drawn with the given relative weights, int64."""
-        table = constant(tuple(weights), self.device)
-        return torch.multinomial(table, size, replacement=True, generator=self.stream)
+        total = sum(weights)
+        edges = constant(tuple(edge / total for edge in accumulate(weights))[:-1], self.device)
+        return torch.bucketize(self.uniform(size), edges, right=True)
 
     def log_uniform(self, *shape: int, low: float, high: float) -> Tensor:
         """Uniform in the logarithm between two positive numbers."""

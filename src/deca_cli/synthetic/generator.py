@@ -15,6 +15,7 @@ from torch import Tensor
 from deca_cli.synthetic import degrade, light
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import ExpressionSampler
+from deca_cli.synthetic.parts import uv_values
 from deca_cli.synthetic.sampling import (
     FaceParameters,
     Framing,
@@ -25,8 +26,8 @@ from deca_cli.synthetic.sampling import (
 )
 from deca_cli.synthetic.scene import Scene
 from deca_cli.synthetic.skin import SkinPainter, to_display
-from deca_cli.synthetic.skin_style import sample_skin
-from deca_cli.synthetic.studio import Studio, as_it_is
+from deca_cli.synthetic.skin_style import repeated, sample_skin
+from deca_cli.synthetic.studio import Studio, as_it_is, draw_albedo
 
 if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
@@ -48,6 +49,12 @@ class SyntheticBatch:
     projected: Tensor  # [N, V, 2] NDC of the vertices, in perspective
     landmarks: Tensor  # [N, 68, 2] NDC
     is_face: Tensor  # [N] 1 where the picture shows the face, 0 for the pictures without one
+    skin_mask: (
+        Tensor  # [N, S, S] 1 where the picture shows the face's own bare surface (skin, eyes, brows, lips)
+    )
+    albedo: Tensor  # [N, 3, U, U] display values of the head's surface over the chart, eyes included
+    light: Tensor  # [N, 9, 3] harmonics of the displayed shade before the picture is spoilt (light.shading_harmonics)
+    person: Tensor  # [N] int64: equal numbers share identity code and skin
 
 
 class FaceGenerator:
@@ -67,16 +74,32 @@ class FaceGenerator:
         self.expressions = ExpressionSampler(head.expression_names, device)
         self.painter = SkinPainter(parts.fields, self.draws)
         self.studio = Studio(head, parts, settings, self.draws)
-        self.paint = (torch.compile if settings.fused else as_it_is)(self.painter.paint)
+        fuse = torch.compile if settings.fused else as_it_is
+        self.paint = fuse(self.painter.paint)
+        self.draw_albedo = fuse(draw_albedo)
+        self.eyes_at_rest, _ = uv_values(head, parts.eye_directions, settings.texture_size)
 
     @torch.no_grad()
-    def batch(self, count: int) -> SyntheticBatch:
-        """Draw ``count`` pictures."""
-        scene = self._compose(count)
-        linear = self.studio.photograph(scene)
+    def batch(self, count: int, per_person: int = 1) -> SyntheticBatch:
+        """Draw ``count`` pictures.
+
+        Args:
+            count: how many.
+            per_person: so many pictures in a row show the same person (identity code, skin, brows, beard, make-up)
+                with other expressions, poses, hair, light, camera and background.
+
+        Raises:
+            ValueError: ``count`` is not a multiple of ``per_person``.
+        """
+        if per_person < 1 or count % per_person:
+            raise ValueError(f"{count} pictures cannot be divided into persons of {per_person} pictures each")
+        scene = self._compose(count, per_person)
+        picture = self.studio.photograph(scene)
+        images, bare = self._develop(picture)
         projected = scene.to_screen(scene.vertices)
+        people = torch.arange(count // per_person, device=self.draws.device)
         return SyntheticBatch(
-            images=degrade.degrade(self.draws, linear) if self.settings.degrade else to_display(linear),
+            images=images,
             shape=scene.parameters.shape,
             expression=scene.parameters.expression,
             rotation=scene.parameters.rotation,
@@ -84,16 +107,29 @@ class FaceGenerator:
             projected=projected[..., :2],
             landmarks=self.head.on_landmarks(projected)[..., :2],
             is_face=(~scene.absent).float(),
+            skin_mask=(bare > 0.5).float(),
+            albedo=self.draw_albedo(scene.painted, self.eyes_at_rest, scene.skin),
+            light=light.shading_harmonics(scene.lights),
+            person=people.repeat_interleave(per_person),
         )
+
+    def _develop(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, 4, S, S] linear light and bareness -> display values [N, 3, S, S], bareness [N, S, S]."""
+        linear, bare = picture[:, :3], picture[:, 3]
+        if not self.settings.degrade:
+            return to_display(linear), bare
+        return degrade.degrade(self.draws, linear, bare)
 
     def renew(self) -> None:
         """Paint new background textures."""
         self.studio.backgrounds.renew(self.draws)
 
-    def _compose(self, count: int) -> Scene:
+    def _compose(self, count: int, per_person: int) -> Scene:
         """Draw heads, pose them, put the camera in front of them, paint their skin."""
         s, draws = self.settings, self.draws
-        parameters = sample_parameters(draws, count, self.head.shape_size, self.expressions, s.pose)
+        parameters = sample_parameters(
+            draws, count, self.head.shape_size, self.expressions, s.pose, per_person
+        )
         absent = draws.chance(s.no_face_share, count)
         kind = draws.integers(3, count)
         parameters = self._turn_away(parameters, absent & (kind == AWAY))
@@ -102,7 +138,9 @@ class FaceGenerator:
         vertices = (unposed - pivot) @ parameters.rotation.mT + pivot
         flat = perspective_points(vertices, parameters.perspective)
         framing = sample_framing(draws, self.head.on_landmarks(flat), s.crop)
-        skin = sample_skin(draws, count)
+        people = count // per_person
+        skin = repeated(sample_skin(draws, people), per_person)
+        pattern = draws.integers(self.painter.variants, 4, people).repeat_interleave(per_person, 1)
         return Scene(
             parameters=parameters,
             unposed=unposed,
@@ -111,7 +149,7 @@ class FaceGenerator:
             framing=self._misplace(framing, absent & (kind == BESIDE), absent & (kind == GONE)),
             lights=light.sample_lights(draws, count),
             skin=skin,
-            painted=self.paint(skin, draws.integers(self.painter.variants, count)),
+            painted=self.paint(skin, pattern),
             absent=absent,
         )
 

@@ -14,9 +14,9 @@ from deca_cli.heads.assets import AlbedoAssets, HeadAssets
 from deca_cli.heads.model import HeadModel
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.parts import HeadParts, find_parts, uv_values
-from deca_cli.synthetic.skin import SkinPainter, to_display
+from deca_cli.synthetic.skin import SkinPainter
 from deca_cli.synthetic.skin_style import sample_skin
-from deca_cli.synthetic.studio import draw_eyes
+from deca_cli.synthetic.studio import draw_albedo
 
 CHUNK = 50
 
@@ -59,7 +59,6 @@ def _paint_skins(head: HeadModel, parts: HeadParts, seed: int, size: int, skins:
     for start in range(0, skins, CHUNK):
         count = min(CHUNK, skins - start)
         style = sample_skin(draws, count)
-        linear = painter.paint(style, draws.integers(painter.variants, count))
-        linear, _ = draw_eyes(linear, rest.expand(count, -1, -1, -1), style)
-        chunks.append(to_display(linear).flatten(1))
+        linear = painter.paint(style, draws.integers(painter.variants, 4, count))
+        chunks.append(draw_albedo(linear, rest, style).flatten(1))
     return chunks

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deca_cli.render.lighting import sh_basis
 from deca_cli.synthetic.constants import constant
 
 if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
+
+HARMONICS_DIRECTIONS = 400
+GOLDEN_ANGLE = 2.399963  # rad
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,37 @@ def sample_lights(draws: Draws, count: int) -> Lights:
         gloss=draws.log_uniform(count, low=0.01, high=0.5),
         sharpness=draws.log_uniform(count, low=6.0, high=60.0),
     )
+
+
+@lru_cache(maxsize=4)
+def _harmonics_fit(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Evenly spread directions of the front hemisphere [P, 3], and the least-squares map [9, P] of values there."""
+    index = torch.arange(HARMONICS_DIRECTIONS, dtype=torch.float64) + 0.5
+    z = 1 - index / HARMONICS_DIRECTIONS
+    turn = index * GOLDEN_ANGLE
+    radius = (1 - z * z).sqrt()
+    directions = torch.stack([radius * turn.cos(), radius * turn.sin(), z], -1)
+    fit = torch.linalg.pinv(sh_basis(directions[None].mT)[0].T)
+    return directions.float().to(device), fit.float().to(device)
+
+
+def diffuse_light(lights: Lights, directions: Tensor) -> Tensor:
+    """Linear RGB light [N, P, 3] that a matt white surface reflects, unshadowed, by its normal [P, 3]."""
+    along_key = (lights.key_direction @ directions.T).clamp_min(0)[..., None]
+    along_fill = (lights.fill_direction @ directions.T).clamp_min(0)[..., None]
+    around = lights.ambient[:, None] + torch.einsum("pc,nkc->npk", directions, lights.slope)
+    return around.clamp_min(0) + lights.key[:, None] * along_key + lights.fill[:, None] * along_fill
+
+
+def shading_harmonics(lights: Lights) -> Tensor:
+    """The light as nine spherical harmonics per colour, [N, 9, 3], in the order and scale of `render.lighting`.
+
+    DECA multiplies albedo and shading as display values (spec sections 6.4, 6.5), so what is fitted is the displayed
+    shade of matt white, (linear light) ** (1 / 2.2), by least squares on the directions that face the viewer. Cast
+    shadows and highlights are not in it. Same frame as the lights: camera-aligned, z towards the viewer.
+    """
+    directions, fit = _harmonics_fit(lights.key.device)
+    return fit @ diffuse_light(lights, directions).clamp_min(1e-5) ** (1 / 2.2)
 
 
 def illuminate(

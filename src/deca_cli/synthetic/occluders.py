@@ -1,4 +1,7 @@
-"""Things in front of the face: hands, microphones, cups, phones, hair strands. Drawn in the picture plane."""
+"""Things in front of the face: hands, microphones, cups, phones, hair strands. Drawn in the picture plane.
+
+Pictures are [N, 4, H, W]: linear RGB, and how much of the pixel is the face's bare surface, which what lies in front hides.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from deca_cli.synthetic.scene import covering
 from deca_cli.synthetic.skin import skin_tone
 from deca_cli.synthetic.skin_fields import smooth_step
 
@@ -36,11 +40,11 @@ def _over(picture: Tensor, colour: Tensor, distance: Tensor, radius: Tensor, sho
     cover = smooth_step(-distance, -pixel, pixel) * shown[:, None, None]
     depth = (-distance / radius[:, None, None]).clamp(0, 1)
     shade = 0.45 + 0.55 * torch.sqrt((1 - (1 - depth) ** 2).clamp_min(0))
-    return torch.lerp(picture, colour[:, :, None, None] * shade[:, None], cover[:, None])
+    return torch.lerp(picture, covering(colour[:, :, None, None] * shade[:, None]), cover[:, None])
 
 
 def add_hands(draws: Draws, picture: Tensor, share: float) -> Tensor:
-    """Four fingers side by side reach in from a border, on a share of the pictures [N, 3, H, W]."""
+    """Four fingers side by side reach in from a border, on a share of the pictures."""
     n = picture.shape[0]
     grid = pixel_grid(picture.shape[-1], picture.device)
     shown = draws.chance(share, n)
@@ -100,4 +104,4 @@ def add_patch(draws: Draws, picture: Tensor, texture: Tensor, share: float) -> T
     outside = (local.abs() - half[:, None, None]).amax(-1)
     pixel = 2.0 / picture.shape[-1]
     cover = smooth_step(-outside, -pixel, pixel) * draws.chance(share, n)[:, None, None]
-    return torch.lerp(picture, texture, cover[:, None])
+    return torch.lerp(picture, covering(texture), cover[:, None])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 PAINTED_SKIN = ("skin", "scalp", "neck", "lips", "brows")  # no ears: beards do not grow there
+BARE = ("skin", "ears", "lips", "brows", "eye_sockets", "eyeball_left", "eyeball_right")
 PAINTED = (PAINTED_SKIN, ("scalp",), ("mouth_cavity", "tongue", "gums"), ("teeth_upper", "teeth_lower"))
 
 
@@ -33,6 +34,7 @@ class HeadParts:
     eye_centres: Tensor  # [2, 3] left, right, metres
     eye_directions: Tensor  # [V, 4] direction from the eyeball's centre at rest, and 1 on eyeballs
     neck_base: Tensor  # [3] centre of the neck's lower end
+    bare: Tensor  # [V, 1] 1 on the face's own surface: skin, ears, lips, brows, eyes; 0 on scalp, neck, in the mouth
     ambient_occlusion: Tensor  # [V, 1] share of the surroundings each vertex of the template sees
     fields: SkinFields
 
@@ -94,9 +96,10 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
     landmarks = head.on_landmarks(template[None])[0]
     joints = head.joints(template[None])[0]
     centres = joints[[head.joint_names.index(name) for name in ("eye_left", "eye_right")]]
-    masks = torch.zeros(len(template), len(PAINTED), device=template.device)
-    for column, names in enumerate(PAINTED):
+    masks = torch.zeros(len(template), len(PAINTED) + 1, device=template.device)
+    for column, names in enumerate((*PAINTED, BARE)):
         masks[region(*names), column] = 1
+    masks, bare = masks[:, :-1], masks[:, -1:]
     neck, face = region("neck"), region("skin", "lips", "brows")
     low = neck[template[neck, 1].argsort()[: max(8, len(neck) // 12)]]
     return HeadParts(
@@ -106,6 +109,7 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
         eye_centres=centres,
         eye_directions=_eye_directions(template, [region("eyeball_left"), region("eyeball_right")], centres),
         neck_base=(template[low].amin(0) + template[low].amax(0)) / 2,
+        bare=bare,
         ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
         fields=_measure_chart(head, masks, landmarks, texture_size),
     )

@@ -83,14 +83,20 @@ def sample_rotations(draws: Draws, count: int, spread: PoseRange) -> Tensor:
 
 
 def sample_parameters(
-    draws: Draws, count: int, identity_size: int, expressions: ExpressionSampler, spread: PoseRange
+    draws: Draws,
+    count: int,
+    identity_size: int,
+    expressions: ExpressionSampler,
+    spread: PoseRange,
+    per_person: int = 1,
 ) -> FaceParameters:
-    """Draw identity, expression, pose and camera distance for ``count`` faces."""
+    """Draw identity, expression, pose and camera distance for ``count`` faces, ``per_person`` in a row of each person."""
+    people = count // per_person
     # A little wider than the head statistics, because real faces are more varied than the generator of the basis.
-    identity = draws.normal(count, identity_size) * draws.uniform(count, 1, low=0.6, high=1.35)
+    identity = draws.normal(people, identity_size) * draws.uniform(people, 1, low=0.6, high=1.35)
     distance = draws.log_uniform(count, low=0.55, high=4.0)  # metres: selfie to tele lens
     return FaceParameters(
-        shape=identity,
+        shape=identity.repeat_interleave(per_person, 0),
         expression=expressions.sample(draws, count),
         rotation=sample_rotations(draws, count, spread),
         perspective=1 / distance,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch.nn import functional as F
+
 from deca_cli.synthetic.sampling import perspective_points
 
 if TYPE_CHECKING:
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.light import Lights
     from deca_cli.synthetic.sampling import FaceParameters, Framing
     from deca_cli.synthetic.skin_style import SkinStyle
+
+
+def covering(colour: Tensor) -> Tensor:
+    """Linear RGB [N, 3, H, W] of something that is not the face -> [N, 4, H, W]: nothing of the face is seen there."""
+    return F.pad(colour, (0, 0, 0, 0, 0, 1))
 
 
 @dataclass(frozen=True)

@@ -108,13 +108,13 @@ class SkinPainter:
 
         Args:
             style: N appearances.
-            pick: [N] int64, which of the ``variants`` noise patterns each face has.
+            pick: [4, N] int64, which of the ``variants`` patterns of mottling, freckles, beard and brow each face has.
         """
-        mottle, dots = self.mottle[pick], self.dots[pick.roll(1)]
+        mottle, dots = self.mottle[pick[0]], self.dots[pick[1]]
         albedo = self._pigment(style, mottle, dots)
         albedo = self._lips(albedo, style)
         albedo = self._eye_region(albedo, style)
-        albedo = self._hair(albedo, style, self.fuzz[pick.roll(2)], self.strokes[pick.roll(3)])
+        albedo = self._hair(albedo, style, self.fuzz[pick[2]], self.strokes[pick[3]])
         return self._mouth(albedo, style)
 
     def _pigment(self, style: SkinStyle, mottle: Tensor, dots: Tensor) -> Tensor:

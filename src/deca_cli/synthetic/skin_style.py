@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,6 +71,13 @@ class SkinStyle:
     pupil_radius: Tensor  # rad
     sclera: Tensor
     teeth: Tensor
+
+
+def repeated(style: SkinStyle, times: int) -> SkinStyle:
+    """Every appearance so many times in a row."""
+    return SkinStyle(
+        **{field.name: getattr(style, field.name).repeat_interleave(times, 0) for field in fields(style)}
+    )
 
 
 def sample_skin(draws: Draws, count: int) -> SkinStyle:

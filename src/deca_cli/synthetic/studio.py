@@ -15,8 +15,8 @@ from deca_cli.render.rasterize import rasterize
 from deca_cli.synthetic import accessories, hair, light, occluders
 from deca_cli.synthetic.background import Backgrounds
 from deca_cli.synthetic.constants import constant
-from deca_cli.synthetic.scene import Scene, Surface
-from deca_cli.synthetic.skin import eye_colour
+from deca_cli.synthetic.scene import Scene, Surface, covering
+from deca_cli.synthetic.skin import eye_colour, to_display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,17 @@ def draw_eyes(albedo: Tensor, rest: Tensor, skin: SkinStyle) -> tuple[Tensor, Te
     return torch.lerp(albedo, eye_colour(angle, spoke, skin), eyes), eyes
 
 
+def draw_albedo(painted: Tensor, eyes_at_rest: Tensor, skin: SkinStyle) -> Tensor:
+    """Display values [N, 3, U, U] of everything on the head's chart: the painted skin, and the eyes.
+
+    Args:
+        painted: [N, 3, U, U] linear.
+        eyes_at_rest: [4, U, U] as ``draw_eyes`` takes it, over the chart.
+        skin: one appearance per face.
+    """
+    return to_display(draw_eyes(painted, eyes_at_rest.expand(len(painted), -1, -1, -1), skin)[0])
+
+
 class Studio:
     """Everything that stands around a head, and the light on it.
 
@@ -76,9 +87,9 @@ class Studio:
         uv = torch.cat([head.uv_coordinates * 2 - 1, self.bust.pattern_position])
         self.body_uv = uv * constant((1.0, -1.0), device)  # rows of textures run downwards
         self.body_uv_faces = torch.cat([head.uv_faces, self.bust.faces + len(head.uv_coordinates)])
-        of_head = torch.cat([parts.ambient_occlusion, parts.eye_directions], 1)
-        of_bust = F.pad(torch.full_like(self.bust.template[:, :1], 0.9), (0, 4))
-        self.body_values = torch.cat([of_head, of_bust])  # [P, 5] ambient occlusion, eye directions
+        of_head = torch.cat([parts.ambient_occlusion, parts.eye_directions, parts.bare], 1)
+        of_bust = F.pad(torch.full_like(self.bust.template[:, :1], 0.9), (0, 5))
+        self.body_values = torch.cat([of_head, of_bust])  # [P, 6] ambient occlusion, eye directions, bare
         # Fusing these chains of small operations saves a tenth of a batch's time on a GPU.
         fuse = torch.compile if settings.fused else as_it_is
         self.illuminate = fuse(light.illuminate)
@@ -86,11 +97,11 @@ class Studio:
         self.crowd: Tensor | None = None
 
     def photograph(self, scene: Scene) -> Tensor:
-        """Everything that light does: linear RGB [N, 3, S, S]."""
+        """Everything that light does: [N, 4, S, S] linear RGB, and how much of the pixel is the face's bare surface."""
         s, draws, count = self.settings, self.draws, len(scene.vertices)
         # A face in the background of a picture without a face would make the answer wrong.
         crowded = draws.chance(s.crowd_share, count) & ~scene.absent
-        picture = self.backgrounds.sample(draws, count, s.image_size, self.crowd, crowded)
+        picture = covering(self.backgrounds.sample(draws, count, s.image_size, self.crowd, crowded))
         picture, body_depth = self._draw_body(picture, scene)
         picture = self._draw_glasses(picture, body_depth, scene)
         picture = self._draw_hair(picture, body_depth, scene)
@@ -98,7 +109,7 @@ class Studio:
         patch = self.backgrounds.sample(draws, count, s.image_size)
         picture = occluders.add_patch(draws, picture, patch, s.patch_share)
         picture = occluders.add_hands(draws, picture, s.hand_share)
-        self.crowd = picture[: min(count, 64)]
+        self.crowd = picture[: min(count, 64), :3]
         return picture
 
     def _surface(
@@ -132,11 +143,13 @@ class Studio:
         cloth = self.backgrounds.sample(draws, count, s.image_size)
         cloth_rgb = F.grid_sample(cloth, uv, padding_mode="border", align_corners=False)
         albedo = torch.where(on_head, skin_rgb, cloth_rgb * 0.8)
-        albedo, eyes = self.draw_eyes(albedo, surface.extra[:, 1:], scene.skin)
+        albedo, eyes = self.draw_eyes(albedo, surface.extra[:, 1:5], scene.skin)
         gloss = torch.where(on_head, 1.0, 0.15) * (1 + 2 * eyes)
         lit = self._lit_share(scene, surface.positions)
         shaded = self.illuminate(albedo, surface.normals, scene.lights, surface.extra[:, :1], lit, gloss)
-        return torch.where(fragments.covered[:, None], shaded, picture), fragments.depth
+        bare = (surface.extra[:, 5:] > 0.5).float()
+        body = torch.cat([shaded, bare], 1)
+        return torch.where(fragments.covered[:, None], body, picture), fragments.depth
 
     def _lit_share(self, scene: Scene, positions: Tensor) -> Tensor:
         """Share of the key light that reaches each pixel [N, 1, S, S], by a depth map seen from the light."""
@@ -173,15 +186,15 @@ class Studio:
         fragments, lights = surface.fragments, scene.lights
         lens = (self.glasses_parts[fragments.triangle.clamp_min(0).long()] != accessories.FRAME)[:, None]
         n = (slice(None), slice(None), None, None)
-        white, ones = torch.ones_like(picture), torch.ones_like(picture[:, :1])
+        white, ones = torch.ones_like(picture[:, :3]), torch.ones_like(picture[:, :1])
         frame = self.illuminate(style.colour[n] * white, surface.normals, lights, ones, ones, ones * 2)
         sweep = surface.positions[:, 0] * 40 + surface.positions[:, 1] * 60
         glare = torch.sigmoid(torch.sin(sweep) * 6 - 4)[:, None] * style.glare[:, None, None, None]
         tint = style.lens_colour[n] * lights.ambient[n] * white
-        glass = torch.lerp(picture, tint, style.lens_alpha[:, None, None, None])
+        glass = torch.lerp(picture[:, :3], tint, style.lens_alpha[:, None, None, None])
         glass = glass + glare * (lights.ambient + 0.3 * lights.key)[n]
         in_front = (fragments.covered & (fragments.depth < body_depth + 1e-4))[:, None]
-        return torch.where(in_front, torch.where(lens, glass, frame), picture)
+        return torch.where(in_front, covering(torch.where(lens, glass, frame)), picture)
 
     def _draw_hair(self, picture: Tensor, body_depth: Tensor, scene: Scene) -> Tensor:
         """The shell with soft edges over everything it lies in front of."""
@@ -196,4 +209,4 @@ class Studio:
         ones = torch.ones_like(alpha)
         shaded = self.illuminate(colour, surface.normals, scene.lights, ones * 0.9, ones, gloss)
         shown = surface.fragments.covered & (surface.fragments.depth < body_depth)
-        return torch.lerp(picture, shaded, alpha * shown[:, None])
+        return torch.lerp(picture, covering(shaded), alpha * shown[:, None])
