@@ -36,6 +36,7 @@ class HeadParts:
     neck_base: Tensor  # [3] centre of the neck's lower end
     bare: Tensor  # [V, 1] 1 on the face's own surface: skin, ears, lips, brows, eyes; 0 on scalp, neck, in the mouth
     ambient_occlusion: Tensor  # [V, 1] share of the surroundings each vertex of the template sees
+    detail_mask: Tensor  # [D, D] 0..1 over the chart, where wrinkles belong
     fields: SkinFields
 
 
@@ -111,6 +112,7 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
         neck_base=(template[low].amin(0) + template[low].amax(0)) / 2,
         bare=bare,
         ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
+        detail_mask=torch.from_numpy(assets.face_eye_mask).to(template.device),
         fields=_measure_chart(head, masks, landmarks, texture_size),
     )
 
