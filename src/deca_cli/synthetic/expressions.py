@@ -28,6 +28,12 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "neutral": {},
         "smile": _both(mouthSmile=0.7, cheekSquint=0.35, eyeSquint=0.2, mouthDimple=0.2),
         "grin": _both(mouthSmile=0.85, mouthUpperUp=0.4, mouthLowerDown=0.3, cheekSquint=0.55, eyeSquint=0.4),
+        "toothy_smile": _both(
+            mouthSmile=0.75, mouthUpperUp=0.9, mouthLowerDown=0.7, cheekSquint=0.5, eyeSquint=0.4
+        ),
+        "polite_smile": _both(mouthSmile=0.45, mouthUpperUp=0.55, mouthLowerDown=0.3, eyeSquint=0.2),
+        "lips_parted": {**_both(mouthUpperUp=0.3, mouthLowerDown=0.35), "jawOpen": 0.06},
+        "thin_lips": {**_both(mouthPress=0.3, mouthSmile=0.2), "mouthRollLower": 0.3, "mouthRollUpper": 0.15},
         "laugh": {
             **_both(mouthSmile=0.9, mouthUpperUp=0.5, mouthLowerDown=0.5, cheekSquint=0.7, eyeSquint=0.5),
             "jawOpen": 0.45,
@@ -80,6 +86,21 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 
+# How often an expression is drawn, in shares of the plain ones: what people do in front of a camera comes more often.
+COMMON: Mapping[str, float] = MappingProxyType(
+    {
+        "neutral": 2.0,
+        "smile": 4.0,
+        "grin": 4.0,
+        "toothy_smile": 6.0,
+        "polite_smile": 4.0,
+        "lips_parted": 4.0,
+        "thin_lips": 2.0,
+        "laugh": 3.0,
+        "squint": 2.0,
+    }
+)
+
 VISEMES: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "aa": {"jawOpen": 0.55, **_both(mouthLowerDown=0.2, mouthUpperUp=0.1)},
@@ -121,6 +142,7 @@ class ExpressionSampler:
         self.names = tuple(names)
         self.expressions = coefficient_table(EXPRESSIONS, names).to(device)
         self.visemes = coefficient_table(VISEMES, names).to(device)
+        self.shares = [COMMON.get(name, 1.0) for name in EXPRESSIONS]
         free = [not name.startswith(_DRAWN_APART) for name in names]
         self.free = torch.tensor(free, dtype=torch.float32, device=device)
         self.left = self._columns("Left", device)
@@ -132,7 +154,7 @@ class ExpressionSampler:
 
     def sample(self, draws: Draws, count: int) -> Tensor:
         """[count, 52] coefficients in [0, 1]."""
-        first = self.expressions[draws.integers(len(self.expressions), count)]
+        first = self.expressions[draws.choice(self.shares, count)]
         second = self.expressions[draws.integers(len(self.expressions), count)]
         speech = self.visemes[draws.integers(len(self.visemes), count)]
         total = first * draws.uniform(count, 1, low=0.15, high=1.15)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.head_source import SourceHead
 
 UPPER_LID_TRAVEL = 0.0012  # metres that a blink moves a point of the upper lid at least
+# MakeHuman's full lip raise uncovers 2 mm of teeth; a broad smile with closed jaws parts the lips by 8 to 12 mm.
+LIP_GAINS = {"mouthUpperUp": 1.5, "mouthLowerDown": 1.6}
 LID_OVERLAP = 0.0008  # metres that closed lids overlap on the mean head, so that most heads close fully
 
 # Order of ARFaceAnchor.BlendShapeLocation as documented. Left and right are the subject's.
@@ -91,13 +93,21 @@ def _blink_scale(mean: np.ndarray, margin: np.ndarray, blink: np.ndarray) -> tup
     return mean[upper, 0], np.clip((gap + LID_OVERLAP) / -blink[upper, 1], 0.4, 1.0)
 
 
+def _gain(name: str) -> float:
+    """Factor on MakeHuman's action."""
+    return LIP_GAINS.get(name.removesuffix("Left").removesuffix("Right"), 1.0)
+
+
 def expression_basis(source: SourceHead, mean: np.ndarray, parts: Parts) -> np.ndarray:
     """Vertex offsets [V,3,52] in metres of every ARKit action at its full value 1.
 
-    MakeHuman's actions as they are, except the blinks: on the mean head [V,3], whose eyes are narrower than
-    MakeHuman's base mesh, the upper lids would pass the lower ones by 4 mm, so they are scaled to meet them.
+    MakeHuman's actions as they are, with two exceptions. Blinks: on the mean head [V,3], whose eyes are narrower than
+    MakeHuman's base mesh, the upper lids would pass the lower ones by 4 mm, so they are scaled to meet them. The
+    actions that part the lips reach farther (`LIP_GAINS`).
     """
-    actions = np.stack([source.actions[source.action_names.index(name)] for name in ARKIT_NAMES])
+    actions = np.stack(
+        [_gain(name) * source.actions[source.action_names.index(name)] for name in ARKIT_NAMES]
+    )
     for side in ("left", "right"):
         blink = actions[ARKIT_NAMES.index(f"eyeBlink{side.capitalize()}")]
         margin = np.array(boundary_loops(source.faces[parts.pieces[f"socket_{side}"]])[0])

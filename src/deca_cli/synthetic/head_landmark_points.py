@@ -18,22 +18,28 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.head_source import SourceHead
 
 INNER_MM = {
-    22: (11.5, 15.4),  # brows: along the brow ridge, upper middle of the hair
-    23: (22.8, 20.2),
-    24: (34.8, 22.0),
-    25: (46.4, 19.6),
+    22: (15.5, 15.4),  # brows: upper third of the hair; the brow begins a little inside the line that rises
+    23: (
+        25.6,
+        20.2,
+    ),  # from the base of the wing through the inner canthus, and ends beyond the outer canthus
+    24: (36.0, 22.0),
+    25: (46.9, 19.6),
     26: (55.8, 13.8),
-    27: (0.0, 0.6),  # sellion; 28 and 29 divide the ridge evenly down to 30, the middle of the tip
-    28: (0.0, -12.5),
-    29: (0.0, -25.7),
-    30: (0.0, -38.8),
+    27: (
+        0.0,
+        -1.0,
+    ),  # sellion, the deepest point of the profile; 28, 29 divide the ridge evenly down to the tip
+    28: (0.0, -13.6),
+    29: (0.0, -26.2),
+    30: (0.0, -38.8),  # middle of the tip
     33: (0.0, -50.6),  # subnasale
-    34: (8.4, -47.9),  # sill of the nostril
-    35: (16.0, -46.4),  # base of the wing
-    42: (17.7, -3.8),  # inner canthus
+    34: (7.2, -48.2),  # below the middle of the nostril
+    35: (14.0, -46.6),  # below the nostril's outer end, inside the widest place of the wing
+    42: (18.4, -3.8),  # inner canthus
     43: (26.6, 2.6),  # lash line of the upper lid, at about one and two thirds
     44: (36.0, 2.9),
-    45: (44.5, -1.5),  # outer canthus
+    45: (43.8, -1.6),  # outer canthus, where the white ends
     46: (36.4, -6.2),  # lash line of the lower lid
     47: (27.0, -6.1),
     51: (0.0, -64.4),  # upper vermilion border: dip of the cupid's bow

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 HEAD_CONTROLS = ("cheek", "chin", "ear-", "eye-", "eyebrows", "forehead", "head-", "mouth", "neck", "nose")
 SIDE_CORRELATION = 0.95
 LARGEST_DEVIATION = 0.35  # of a control's own range
+LIP_HEIGHTS = ("mouth-upperlip-height", "mouth-lowerlip-height", "mouth-scale-vert")
+LIP_DEVIATION = 0.6  # lips are among what differs most between people: vermilion 3 to 13 mm high
 TYPICAL_REACH = 0.002  # metres that one standard deviation may move a vertex
 REACH = (  # exceptions, first match wins
     (("head-angle", "-trans-", "neck", "forehead-nubian"), 0.0015),
@@ -36,7 +38,8 @@ def local_deviations(source: SourceHead) -> np.ndarray:
     for index, name in enumerate(source.local_names):
         stem = name[2:] if name[:2] in ("l-", "r-") else name
         if stem.startswith(HEAD_CONTROLS) and largest[index] > 1e-5:
-            deviations[index] = min(LARGEST_DEVIATION, _reach(name) / largest[index])
+            limit = LIP_DEVIATION if stem.startswith(LIP_HEIGHTS) else LARGEST_DEVIATION
+            deviations[index] = min(limit, _reach(name) / largest[index])
     return deviations
 
 
