@@ -164,6 +164,8 @@ class ExpressionSampler:
         total = total + loose * self.free * draws.uniform(count, 1, low=0.2, high=1.0)
         total = total + self.blink * draws.chance(0.08, count, 1) * draws.uniform(count, 1, low=0.5, high=1.0)
         total = total * draws.chance(0.88, count, 1)  # the rest keeps a neutral face
+        relaxed = draws.uniform(count, 1, low=0.0, high=0.3) * draws.chance(0.6, count, 1)
+        total = total + self.blink * relaxed  # lids hang a little lower in most photos than on the mean head
         lean = draws.normal(count, 1, std=0.12)
         total = total * (1 + lean * self.left - lean * self.right)
         total = total + self._gaze(draws, count)
