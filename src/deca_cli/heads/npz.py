@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -19,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deca_cli.errors import ModelError, OutputError
+from deca_cli.atomic import write_file
+from deca_cli.errors import ModelError
 from deca_cli.heads.assets import AlbedoAssets, HeadAssets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
 FORMAT = 1
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip entry can carry
@@ -116,25 +116,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool
     Raises:
         OutputError: The file cannot be written.
     """
-    path = Path(path)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
-                for key, array in arrays.items():
-                    entry = zipfile.ZipInfo(f"{key}.npy", date_time=EPOCH)
-                    entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-                    entry.create_system = 3  # the same on every platform
-                    archive.writestr(entry, _npy_bytes(array), compresslevel=9)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another folder."
-        ) from error
+
+    def fill(stream: BinaryIO) -> None:
+        with zipfile.ZipFile(stream, "w") as archive:
+            for key, array in arrays.items():
+                entry = zipfile.ZipInfo(f"{key}.npy", date_time=EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+                entry.create_system = 3  # the same on every platform
+                archive.writestr(entry, _npy_bytes(array), compresslevel=9)
+
+    write_file(Path(path), fill)
 
 
 def _npy_bytes(array: np.ndarray) -> bytes:
