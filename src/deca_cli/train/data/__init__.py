@@ -1,0 +1,1 @@
+"""Training data: datasets on disk, readers of the official layouts, the loader that feeds the stages."""
