@@ -1,0 +1,1 @@
+"""Settings of the stages: frozen dataclasses, YAML in and out."""
