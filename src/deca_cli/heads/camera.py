@@ -21,8 +21,8 @@ def project(points: Tensor, camera: Tensor) -> Tensor:
     """
     scale = camera[:, None, :1]  # [B, 1, 1]
     shift = torch.nn.functional.pad(camera[:, None, 1:], (0, 1))  # [B, 1, 3], nothing added to z
-    flip = points.new_tensor([1.0, -1.0, -1.0])
-    return scale * (points + shift) * flip
+    x, y, z = (scale * (points + shift)).unbind(-1)
+    return torch.stack([x, -y, -z], dim=-1)  # a tensor made of numbers here would stop the GPU
 
 
 def ndc_to_pixels(ndc: Tensor, size: int | tuple[int, int], offset: float) -> Tensor:
