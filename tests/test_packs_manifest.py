@@ -41,6 +41,25 @@ def test_what_is_not_set_is_not_written():
     assert parse_manifest(manifest_text(replace(OPEN, hidden=1024))).hidden == 1024
 
 
+def test_a_detail_code_has_one_source():
+    with_code = replace(OPEN.sizes, detail=128)
+    from_encoder = (*OPEN.layout, ("detail", 128))
+    assert not OPEN.has_detail
+    assert replace(OPEN, sizes=with_code, layout=from_encoder).has_detail
+    assert replace(OPEN, sizes=with_code, detail_backbone="resnet50").has_detail
+    with pytest.raises(ValueError, match="one source"):
+        replace(OPEN, sizes=with_code)
+    with pytest.raises(ValueError, match="one source"):
+        replace(OPEN, sizes=with_code, layout=from_encoder, detail_backbone="resnet50")
+    with pytest.raises(ValueError, match="one source"):
+        replace(OPEN, detail_backbone="resnet50")
+
+
+def test_manifests_from_before_the_detail_floor_mean_the_official_one():
+    text = "\n".join(line for line in manifest_text(OPEN).splitlines() if "detail_norm_eps" not in line)
+    assert parse_manifest(text).detail_norm_eps == 0.8
+
+
 @pytest.mark.parametrize(
     "text", ["plain", "", 'a "b" \\ c', "tab\tnew\nline", "\x00\x1f\x7f", "ünï 你 🙂", "'''", "#"]
 )
@@ -85,6 +104,8 @@ def change(old: str, new: str) -> str:
         (change("shape = 100", "shape = 90"), "`shape` has size 100, but the sizes say 90"),
         (change("shape = 100", "form = 100"), "form"),
         (change("detail = 0", "detail = 128"), "detail"),
+        (change("detail_norm_eps = 0.8", "detail_norm_eps = 0.0"), "detail_norm_eps must be positive"),
+        (change('["face_score", 1]]', '["face_score", 1], ["detail", 128]]'), "`detail` has size 128"),
         (change('head = "head.npz"', 'head = "../head.npz"'), "in the pack itself"),
         (change("expression_range = [0.0, 1.0]", "expression_range = [0.0]"), "values"),
         ("not = [toml", "line 1"),

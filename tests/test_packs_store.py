@@ -94,6 +94,38 @@ def test_a_pack_with_detail_networks(tmp_path: Path, encoder: Encoder, head_file
     assert head.displacement.shape == (2, 1, 256, 256)
 
 
+def test_the_coarse_encoder_may_answer_the_detail_code_itself(tmp_path: Path, head_file: Path):
+    manifest = replace(
+        MANIFEST,
+        layout=(*MANIFEST.layout, ("albedo", 3), ("light", 27), ("detail", 3)),
+        sizes=replace(MANIFEST.sizes, light=27, detail=3),
+        detail_norm_eps=1e-5,
+    )
+    torch.manual_seed(0)
+    encoder, decoder = Encoder("resnet18", 52, None), DetailDecoder(4, 3, 1e-5)
+    networks = {"encoder": encoder.state_dict(), "detail_decoder": decoder.state_dict()}
+    loaded = load_pack(save_pack(tmp_path / "pack", manifest, head_file, networks, dtype=torch.float32))
+    assert loaded.has_detail
+    assert loaded.deca.has_detail
+    with torch.inference_mode():
+        images = torch.rand(2, 3, 32, 32)
+        raw, codes = encoder.eval()(images), loaded.deca.encode(images).codes
+        torch.testing.assert_close(codes.albedo, raw[:, 19:22])
+        torch.testing.assert_close(codes.light.flatten(1), raw[:, 22:49])
+        torch.testing.assert_close(codes.detail, raw[:, 49:])
+        expected = decoder.eval()(codes.pose[:, 3:], codes.expression, codes.detail)
+        torch.testing.assert_close(loaded.deca.decode(codes).displacement, expected)
+
+
+def test_an_albedo_of_another_size_than_the_manifest_says_is_refused(
+    tmp_path: Path, head_file: Path, encoder
+):
+    manifest = replace(MANIFEST, sizes=replace(MANIFEST.sizes, albedo=4))
+    folder = save_pack(tmp_path / "pack", manifest, head_file, {"encoder": encoder.state_dict()})
+    with pytest.raises(ModelError, match="3 albedo components, but its manifest says 4"):
+        load_pack(folder)
+
+
 def edited(pack: Path, **changes: torch.Tensor | None) -> None:
     state = load_file(pack / "encoder.safetensors") | {
         name.replace("__", "."): value for name, value in changes.items()

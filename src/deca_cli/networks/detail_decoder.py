@@ -10,7 +10,7 @@ from torch import Tensor, nn
 MAX_DISPLACEMENT_M = 0.01
 JAW_SIZE = 3
 START_SIZE = 8  # pixels a side before the first of five doublings
-NORM_EPS = 0.8  # the official weights were trained with it by mistake and need it (spec K1)
+OFFICIAL_NORM_EPS = 0.8  # the official weights were trained with it by mistake and need it (spec K1)
 WIDTHS = (128, 128, 64, 64, 32, 16)
 
 
@@ -18,9 +18,14 @@ class DetailDecoder(nn.Module):
     """From jaw, expression and detail codes, in this order, to a displacement along the normals.
 
     Parameter names are the official ones, ``l1.0`` and ``conv_blocks.0`` to ``conv_blocks.21``.
+
+    Args:
+        expression_size: Width of the expression code.
+        detail_size: Width of the detail code.
+        norm_eps: Added to the variance in all normalisations but the first.
     """
 
-    def __init__(self, expression_size: int, detail_size: int) -> None:
+    def __init__(self, expression_size: int, detail_size: int, norm_eps: float = OFFICIAL_NORM_EPS) -> None:
         super().__init__()
         self.l1 = nn.Sequential(
             nn.Linear(JAW_SIZE + expression_size + detail_size, WIDTHS[0] * START_SIZE * START_SIZE)
@@ -30,7 +35,7 @@ class DetailDecoder(nn.Module):
             layers += [
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
                 nn.Conv2d(inputs, outputs, 3, padding=1),
-                nn.BatchNorm2d(outputs, eps=NORM_EPS),
+                nn.BatchNorm2d(outputs, eps=norm_eps),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         layers += [nn.Conv2d(WIDTHS[-1], 1, 3, padding=1), nn.Tanh()]

@@ -14,6 +14,7 @@ rotation_6d           6 rotation of the head as its first two columns; the jaw s
 camera                3 s, tx, ty
 log_camera            3 log s, and the shift in NDC: x' = s x + cx, y' = s y + cy (before the flip)
 light                27 spherical harmonics, [9, 3] row by row
+detail                D wrinkle code, in packs whose coarse encoder answers it as well
 face_score            1 logit of "this is a face"
 dense_points          n helper of the training, not used here
 ================== ==== =========================================================================================
@@ -43,7 +44,7 @@ DECA_LAYOUT: Layout = (
     ("light", 27),
 )
 
-FREE_SIZES = ("shape", "albedo", "expression", "dense_points")
+FREE_SIZES = ("shape", "albedo", "expression", "detail", "dense_points")
 FIXED_SIZES = {
     "pose": 6,
     "pose_euler_jaw": 6,
@@ -112,7 +113,7 @@ def raw_to_codes(
         pose=_pose(parts),
         camera=_camera(parts),
         light=light.unflatten(1, (sizes.light // 3, 3)),
-        detail=raw.new_zeros(len(raw), sizes.detail, dtype=torch.float32),
+        detail=_part(parts, "detail", raw, sizes.detail),
     )
     score = torch.sigmoid(parts["face_score"][:, 0]) if "face_score" in parts else None
     return Encoding(codes, score)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deca_cli.errors import ModelError
 from deca_cli.networks.codes import CodeSizes
+from deca_cli.networks.detail_decoder import OFFICIAL_NORM_EPS
 from deca_cli.networks.layout import Layout, check_layout
 from deca_cli.networks.preprocessing import Preprocessing
 from deca_cli.networks.resnet import BACKBONES
@@ -53,8 +54,10 @@ class Manifest:
     least_face_score: float = 0.5
     """Face score from which on a find counts as a face; only for packs whose layout has `face_score`."""
     detail_backbone: str | None = None
-    """Backbone of the detail encoder; none = the pack has no detail networks."""
+    """Backbone of the detail encoder; none = the coarse encoder answers the detail code, or there is no detail."""
     detail_hidden: int | None = None
+    detail_norm_eps: float = OFFICIAL_NORM_EPS
+    """Added to the variances in the detail decoder; the official weights need 0.8."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What the weights were made from: seed, package version, data, time; texts and numbers."""
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -69,15 +72,21 @@ class Manifest:
             expected = getattr(self.sizes, name, size)
             if size != expected:
                 raise ValueError(f"output `{name}` has size {size}, but the sizes say {expected}")
-        if self.has_detail != (self.sizes.detail > 0):
-            raise ValueError("detail networks need a detail code and the other way round")
+        sources = ("detail" in dict(self.layout)) + (self.detail_backbone is not None)
+        if sources != self.has_detail:
+            raise ValueError(
+                "a detail code needs one source, either `detail_backbone` or `detail` in the layout, and without a "
+                f"code there is none; sizes.detail is {self.sizes.detail}, sources are {sources}"
+            )
+        if self.detail_norm_eps <= 0:
+            raise ValueError(f"detail_norm_eps must be positive, but is {self.detail_norm_eps}")
         if "/" in self.head or "\\" in self.head:
             raise ValueError(f"the head file must lie in the pack itself, but is {self.head!r}")
 
     @property
     def has_detail(self) -> bool:
-        """Whether the pack has detail networks."""
-        return self.detail_backbone is not None
+        """Whether heads of the pack get a displacement."""
+        return self.sizes.detail > 0
 
 
 def read_manifest(path: Path) -> Manifest:

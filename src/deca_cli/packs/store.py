@@ -12,7 +12,7 @@ import torch
 
 from deca_cli.errors import ModelError, OutputError
 from deca_cli.heads.albedo import Albedo
-from deca_cli.heads.assets import HeadAssets, load_head
+from deca_cli.heads.assets import AlbedoAssets, HeadAssets, load_head
 from deca_cli.heads.model import HeadModel
 from deca_cli.networks.deca import Deca
 from deca_cli.networks.detail_decoder import DetailDecoder
@@ -62,7 +62,7 @@ def load_pack(name_or_path: str | Path, device: torch.device | str = "cpu") -> P
     folder = pack_folder(name_or_path)
     manifest = read_manifest(folder / FILE_NAME)
     assets, albedo = load_head(folder / manifest.head)
-    _check_head_fits(manifest, assets, folder)
+    _check_head_fits(manifest, assets, albedo, folder)
     with torch.device("meta"):  # no random start values: they would cost more than the loading
         networks = build_networks(manifest)
     for name, network in networks.items():
@@ -87,12 +87,17 @@ def build_networks(manifest: Manifest) -> dict[str, torch.nn.Module]:
     }
     if manifest.detail_backbone is not None:
         networks[DETAIL_ENCODER] = Encoder(manifest.detail_backbone, sizes.detail, manifest.detail_hidden)
-        networks[DETAIL_DECODER] = DetailDecoder(sizes.expression, sizes.detail)
+    if manifest.has_detail:
+        networks[DETAIL_DECODER] = DetailDecoder(sizes.expression, sizes.detail, manifest.detail_norm_eps)
     return networks
 
 
-def _check_head_fits(manifest: Manifest, assets: HeadAssets, folder: Path) -> None:
+def _check_head_fits(
+    manifest: Manifest, assets: HeadAssets, albedo: AlbedoAssets | None, folder: Path
+) -> None:
     have = {"shape": assets.shape_basis.shape[2], "expression": assets.expression_basis.shape[2]}
+    if albedo is not None and manifest.sizes.albedo > 0:  # a head may hold colours that no encoder answers
+        have["albedo"] = albedo.basis.shape[3]
     for name, size in have.items():
         expected = getattr(manifest.sizes, name)
         if size != expected:
@@ -119,7 +124,7 @@ def save_pack(
         folder: Destination; must not exist, or be empty, or hold a pack.
         manifest: What to write beside the weights.
         head_file: A head written by `save_head`; copied byte for byte.
-        networks: State dicts by name: `encoder`, and with detail `detail_encoder` and `detail_decoder`.
+        networks: State dicts by name: `encoder`, and with detail `detail_decoder`, maybe `detail_encoder`.
         dtype: Type of matrices and kernels on disk; vectors (biases, normalisation) always stay float32.
         extras: Further files of the pack, such as `detail_mesh.npz`; copied byte for byte.
 
