@@ -39,7 +39,7 @@ INNER_MM = {
     42: (18.4, -3.8),  # inner canthus
     43: (26.6, 2.6),  # lash line of the upper lid, at about one and two thirds
     44: (36.0, 2.9),
-    45: (43.8, -1.6),  # outer canthus, where the white ends
+    45: (44.3, -1.6),  # outer canthus, where the white ends
     46: (36.4, -6.2),  # lash line of the lower lid
     47: (27.0, -6.1),
     51: (0.0, -64.4),  # upper vermilion border: dip of the cupid's bow
