@@ -1,0 +1,1 @@
+"""Losses of the paper's stages as pure functions, and the two networks that some of them need."""

@@ -1,0 +1,1 @@
+"""What the paper's stages minimise: losses put together over rendered heads."""
