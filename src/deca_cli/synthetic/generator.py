@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,12 +28,14 @@ from deca_cli.synthetic.scene import Scene
 from deca_cli.synthetic.skin import SkinPainter, to_display
 from deca_cli.synthetic.skin_style import repeated, sample_skin
 from deca_cli.synthetic.studio import Studio, as_it_is, draw_albedo
+from deca_cli.synthetic.wrinkles import Wrinkles
 
 if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
     from deca_cli.synthetic.parts import HeadParts
     from deca_cli.synthetic.settings import GeneratorSettings
 
+PAINTED_WRINKLES = 0.3  # how much of the painted lines remains where wrinkles have a relief
 AWAY, BESIDE, GONE = range(3)  # why a picture has no face
 
 
@@ -55,6 +57,9 @@ class SyntheticBatch:
     albedo: Tensor  # [N, 3, U, U] display values of the head's surface over the chart, eyes included
     light: Tensor  # [N, 9, 3] harmonics of the displayed shade before the picture is spoilt (light.shading_harmonics)
     person: Tensor  # [N] int64: equal numbers share identity code and skin
+    displacement: Tensor | None = None  # [N, 1, D, D] metres over the chart (wrinkles.py), if asked for
+    other_expression: Tensor | None = None  # [N, 52] another expression, which no picture shows
+    other_displacement: Tensor | None = None  # [N, 1, D, D] the same skins under it
 
 
 class FaceGenerator:
@@ -77,6 +82,8 @@ class FaceGenerator:
         fuse = torch.compile if settings.fused else as_it_is
         self.paint = fuse(self.painter.paint)
         self.draw_albedo = fuse(draw_albedo)
+        wrinkled = settings.wrinkle_share > 0 or settings.detail
+        self.wrinkles = Wrinkles(head, parts, self.draws) if wrinkled else None
         self.eyes_at_rest, _ = uv_values(head, parts.eye_directions, settings.texture_size)
 
     @torch.no_grad()
@@ -111,7 +118,19 @@ class FaceGenerator:
             albedo=self.draw_albedo(scene.painted, self.eyes_at_rest, scene.skin),
             light=light.shading_harmonics(scene.lights),
             person=people.repeat_interleave(per_person),
+            **self._detail(scene),
         )
+
+    def _detail(self, scene: Scene) -> dict[str, Tensor | None]:
+        """The truth of the wrinkles, for the expressions of the pictures and for others."""
+        if not self.settings.detail or self.wrinkles is None or scene.wrinkles is None:
+            return {}
+        other = self.expressions.sample(self.draws, len(scene.vertices))
+        return {
+            "displacement": scene.displacement,
+            "other_expression": other,
+            "other_displacement": self.wrinkles.displacement(scene.wrinkles, other),
+        }
 
     def _develop(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """[N, 4, S, S] linear light and bareness -> display values [N, 3, S, S], bareness [N, S, S]."""
@@ -140,6 +159,8 @@ class FaceGenerator:
         framing = sample_framing(draws, self.head.on_landmarks(flat), s.crop)
         people = count // per_person
         skin = repeated(sample_skin(draws, people), per_person)
+        if self.wrinkles is not None:
+            skin = replace(skin, wrinkles=PAINTED_WRINKLES * skin.wrinkles)
         pattern = draws.integers(self.painter.variants, 4, people).repeat_interleave(per_person, 1)
         return Scene(
             parameters=parameters,
@@ -150,8 +171,18 @@ class FaceGenerator:
             lights=light.sample_lights(draws, count),
             skin=skin,
             painted=self.paint(skin, pattern),
+            **self._wrinkle(parameters.expression, per_person),
             absent=absent,
         )
+
+    def _wrinkle(self, expression: Tensor, per_person: int) -> dict[str, Any]:
+        """Everybody's wrinkles under their expressions."""
+        if self.wrinkles is None:
+            return {"wrinkles": None, "displacement": None, "relief": None}
+        style = self.wrinkles.sample(len(expression), per_person, self.settings.wrinkle_share)
+        displacement = self.wrinkles.displacement(style, expression)
+        relief = displacement + self.wrinkles.grain(style)
+        return {"wrinkles": style, "displacement": displacement, "relief": relief}
 
     def _turn_away(self, parameters: FaceParameters, away: Tensor) -> FaceParameters:
         """Heads seen from behind."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.light import Lights
     from deca_cli.synthetic.sampling import FaceParameters, Framing
     from deca_cli.synthetic.skin_style import SkinStyle
+    from deca_cli.synthetic.wrinkles import WrinkleStyle
 
 
 def covering(colour: Tensor) -> Tensor:
@@ -35,6 +36,9 @@ class Scene:
     lights: Lights
     skin: SkinStyle
     painted: Tensor  # [N, 3, U, U] linear albedo over the chart
+    wrinkles: WrinkleStyle | None  # None: smooth skin
+    displacement: Tensor | None  # [N, 1, D, D] metres over the chart: the wrinkles of these expressions
+    relief: Tensor | None  # [N, 1, D, D] metres, with the skin's grain: what is seen
     absent: Tensor  # [N] bool, pictures that are to show no face
 
     def to_camera(self, points: Tensor) -> Tensor:

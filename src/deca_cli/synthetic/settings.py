@@ -24,6 +24,8 @@ class GeneratorSettings:
     shadow_size: int = 128
     no_face_share: float = 0.08
     crowd_share: float = 0.15
+    wrinkle_share: float = 0.92  # of the people; the others' skin stays smooth under any expression
+    detail: bool = False  # give the truth of the wrinkles with every batch
     background_textures: int = 192  # kept at a time
     degrade: bool = True
     fused: bool = False  # compile the pixel arithmetic (minutes of training on a GPU pay for it)

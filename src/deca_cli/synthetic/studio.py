@@ -17,6 +17,7 @@ from deca_cli.synthetic.background import Backgrounds
 from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.scene import Scene, Surface, covering
 from deca_cli.synthetic.skin import eye_colour, to_display
+from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, bend, cavity, slopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,8 @@ class Studio:
         fuse = torch.compile if settings.fused else as_it_is
         self.illuminate = fuse(light.illuminate)
         self.draw_eyes = fuse(draw_eyes)
+        self.bend = fuse(bend)
+        self.frames = SurfaceFrames(head, parts.detail_mask) if settings.wrinkle_share > 0 else None
         self.crowd: Tensor | None = None
 
     def photograph(self, scene: Scene) -> Tensor:
@@ -135,7 +138,11 @@ class Studio:
         no_bust = ~draws.chance(s.bust_share, count, 1).expand(-1, bust.shape[1])
         hidden = torch.cat([torch.zeros_like(scene.vertices[..., 0], dtype=torch.bool), no_bust], 1)
         body = torch.cat([scene.vertices, bust], 1)
-        surface = self._surface(body, hidden, scene, self.body_faces, self.body_values)
+        values = self.body_values
+        if self.frames is not None:
+            tangents = F.pad(self.frames.tangents(scene.vertices), (0, 0, 0, bust.shape[1]))
+            values = torch.cat([values.expand(count, -1, -1), tangents], 2)
+        surface = self._surface(body, hidden, scene, self.body_faces, values)
         fragments = surface.fragments
         uv = interpolate(fragments, self.body_uv_faces, self.body_uv).permute(0, 2, 3, 1)
         on_head = (fragments.covered & (fragments.triangle < len(self.head.faces)))[:, None]
@@ -145,11 +152,21 @@ class Studio:
         albedo = torch.where(on_head, skin_rgb, cloth_rgb * 0.8)
         albedo, eyes = self.draw_eyes(albedo, surface.extra[:, 1:5], scene.skin)
         gloss = torch.where(on_head, 1.0, 0.15) * (1 + 2 * eyes)
+        normals, open_sky = self._wrinkled(scene, surface, uv, on_head)
         lit = self._lit_share(scene, surface.positions)
-        shaded = self.illuminate(albedo, surface.normals, scene.lights, surface.extra[:, :1], lit, gloss)
-        bare = (surface.extra[:, 5:] > 0.5).float()
+        shaded = self.illuminate(albedo, normals, scene.lights, open_sky, lit, gloss)
+        bare = (surface.extra[:, 5:6] > 0.5).float()
         body = torch.cat([shaded, bare], 1)
         return torch.where(fragments.covered[:, None], body, picture), fragments.depth
+
+    def _wrinkled(self, scene: Scene, surface: Surface, uv: Tensor, on_head: Tensor) -> tuple[Tensor, Tensor]:
+        """Normals [N, 3, S, S] and share of the surroundings [N, 1, S, S] of the body with its wrinkles."""
+        open_sky = surface.extra[:, :1]
+        if self.frames is None or scene.relief is None:
+            return surface.normals, open_sky
+        relief = F.grid_sample(slopes(scene.relief), uv, align_corners=False) * on_head
+        normals = self.bend(surface.normals, surface.extra[:, -6:], relief[:, :2])
+        return normals, open_sky * cavity(relief[:, 2:])
 
     def _lit_share(self, scene: Scene, positions: Tensor) -> Tensor:
         """Share of the key light that reaches each pixel [N, 1, S, S], by a depth map seen from the light."""

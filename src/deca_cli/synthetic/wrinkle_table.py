@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.wrinkle_sheet import FaceSheet
     from deca_cli.synthetic.wrinkle_zones import Lines, RandomShapes
 
-SIDES, FOREHEAD, WHOLE = "sides", "forehead", "whole"  # how a zone is divided into parts that move on their own
+SIDES, FOREHEAD, WHOLE = (
+    "sides",
+    "forehead",
+    "whole",
+)  # how a zone is divided into parts that move on their own
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,14 @@ ZONES: Mapping[str, Zone] = {
     ),
     "marionette": Zone(zones.marionette, SIDES, {"mouthFrown*": 1.0, "mouthStretch*": 0.2}, 0.60, 0.70),
     "lip_lines": Zone(zones.lip_lines, WHOLE, {"mouthPucker": 1.0, "mouthFunnel": 0.35}, 0.25, 0.35),
-    "chin": Zone(zones.chin, WHOLE, {"mouthShrugLower": 0.8, "mouthFrown*": 0.2, "mouthPucker": 0.2}, 0.4, 0.5),
+    "chin": Zone(
+        zones.chin, WHOLE, {"mouthShrugLower": 0.8, "mouthFrown*": 0.2, "mouthPucker": 0.2}, 0.4, 0.5
+    ),
     "chin_dimples": Zone(
-        zones.chin_dimples, WHOLE, {"mouthShrugLower": 1.0, "mouthPucker": 0.2, "mouthFrown*": 0.1}, 0.04, 0.35
+        zones.chin_dimples,
+        WHOLE,
+        {"mouthShrugLower": 1.0, "mouthPucker": 0.2, "mouthFrown*": 0.1},
+        0.04,
+        0.35,
     ),
 }

@@ -20,6 +20,7 @@ from deca_cli.synthetic.skin_fields import bump, distance_to_polyline, smooth_st
 if TYPE_CHECKING:
     from deca_cli.synthetic.wrinkle_sheet import FaceSheet
 
+
 class RandomShapes:
     """Seeded numbers for the patterns, always drawn on the CPU so that every machine has the same patterns."""
 
@@ -117,8 +118,12 @@ def nose_root(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     root = sheet.landmarks[27, 1]
     index = torch.arange(count)[None, :, None, None]
     arch = shapes.uniform(0.0, 0.02) * sheet.x**2
-    level = sheet.y - root - shapes.uniform(-1, 2) - 4.5 * index - arch - shapes.wobble(sheet.x, 0.5, 25, count)
-    strength = (1 - smooth_step(sheet.folded, 4.0, 11.0)) * shapes.shown(1, count) * shapes.uniform(0.6, 1, count)
+    level = (
+        sheet.y - root - shapes.uniform(-1, 2) - 4.5 * index - arch - shapes.wobble(sheet.x, 0.5, 25, count)
+    )
+    strength = (
+        (1 - smooth_step(sheet.folded, 4.0, 11.0)) * shapes.shown(1, count) * shapes.uniform(0.6, 1, count)
+    )
     return Lines(sheet.along_skin(level), strength.expand(level.shape), 1.5)
 
 
@@ -172,7 +177,9 @@ def bunny(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     level = sheet.y - root + shapes.uniform(7, 9.5) + index * shapes.uniform(3.6, 4.8)
     level = level - slope * (sheet.folded - 6) - shapes.wobble(sheet.folded, 0.5, 18, count)
     begins, ends = shapes.uniform(2.0, 4.0, count), shapes.uniform(8.5, 12.5, count)
-    strength = _between(sheet.folded, begins, ends, 3.0) * shapes.shown(2, count) * shapes.uniform(0.5, 1, count)
+    strength = (
+        _between(sheet.folded, begins, ends, 3.0) * shapes.shown(2, count) * shapes.uniform(0.5, 1, count)
+    )
     return Lines(sheet.along_skin(level), strength, 1.3)
 
 
