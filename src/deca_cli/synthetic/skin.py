@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BLOODLESS_SKIN = (0.80, 0.62, 0.52)  # linear RGB reflectance without pigment
 MELANIN_ABSORPTION = (1.75, 2.15, 2.45)
 HAEMOGLOBIN_ABSORPTION = (0.06, 0.50, 0.38)
+INSIDE_MOUTH = (0.24, 0.065, 0.055)  # linear RGB of tongue, gums and cheeks
+BROW_ABOVE_LINE = 0.3  # share of the brow's height above the landmark line
 
 
 def to_display(linear: Tensor) -> Tensor:
@@ -128,15 +130,25 @@ class SkinPainter:
         melanin = melanin + style.freckles[n] * 0.45 * dots * (0.3 + m.cheek + m.nose_tip)
         creases = m.wrinkles.sum(0).clamp(0, 1)
         tone = skin_tone(melanin.clamp_min(0), blood.clamp_min(0)) * style.tint[:, None, None]
-        return tone.permute(0, 3, 1, 2) * (1 - 0.45 * style.wrinkles[n] * creases)[:, None]
+        return tone.permute(0, 3, 1, 2) * (1 - 0.35 * style.wrinkles[n] * creases)[:, None]
 
     def _lips(self, albedo: Tensor, style: SkinStyle) -> Tensor:
         m = self.measured
-        on_lips = smooth_step(m.lips, -0.015, 0.02) * style.lip_strength[:, None, None].clamp(0, 1)
-        # Lip colour darkens with the skin: dark skin has darker lips.
-        colour = style.lip_colour * torch.exp(-0.7 * style.melanin)[:, None]
-        albedo = torch.lerp(albedo, colour[:, :, None, None].expand_as(albedo), on_lips[:, None])
-        return albedo * (1 - 0.75 * bump(m.mouth_line, 0.018))
+        n = slice(None), None, None
+        inside = m.lips + style.lip_border[n]
+        on_lips = smooth_step(inside, -0.5 * style.lip_softness[n], 0.5 * style.lip_softness[n])
+        cover = torch.maximum(style.lip_strength, style.lip_make_up)
+        # The red of the lips is the skin's own colour with more blood shining through.
+        natural = (
+            skin_tone(style.melanin * style.lip_melanin, style.haemoglobin + style.lip_blood) * style.tint
+        )
+        colour = torch.lerp(natural, style.lip_paint, style.lip_make_up[:, None])[:, :, None, None]
+        shade = torch.lerp(style.lower_lip[n], style.upper_lip[n], m.upper_lip)[:, None]
+        albedo = torch.lerp(albedo, colour * shade, (on_lips * cover[n])[:, None])
+        line = 0.6 * bump(m.mouth_line, 0.014)
+        dark = 1 - style.corner[n] * bump(m.mouth_corner, 0.05)
+        dark = dark * (1 - line) * (1 - style.nostril[n] * m.nostril)
+        return albedo * dark[:, None]
 
     def _eye_region(self, albedo: Tensor, style: SkinStyle) -> Tensor:
         m = self.measured
@@ -144,23 +156,15 @@ class SkinPainter:
         albedo = torch.lerp(
             albedo, style.eye_shadow_colour[:, :, None, None].expand_as(albedo), 0.8 * shade[:, None]
         )
-        line = bump(m.lid + 0.012, 0.022) * (0.35 + 0.65 * m.above_eye) * style.lash[:, None, None]
-        return albedo * (1 - 0.85 * line[:, None])
+        n = slice(None), None, None
+        line = bump(m.lid + 0.012, 0.022) * (0.35 + 0.65 * m.above_eye) * style.lash[n]
+        crease = bump(m.lid + style.crease_height[n], 0.016) * m.above_eye * style.crease[n]
+        return albedo * ((1 - 0.85 * line) * (1 - crease))[:, None]
 
     def _hair(self, albedo: Tensor, style: SkinStyle, fuzz: Tensor, strokes: Tensor) -> Tensor:
         m = self.measured
         n = slice(None), None, None
-        across = m.brow_across - style.brow_raise[n]
-        taper = style.brow_width[n] * (1.1 - 0.65 * m.brow_along)
-        brow = smooth_step(taper - across.abs(), -0.02, 0.03) * (
-            1
-            - smooth_step(
-                m.brow_end,
-                style.brow_length[n].clamp_min(0.01) * 0.5,
-                style.brow_length[n].clamp_min(0.01) + 0.04,
-            )
-        )
-        brow = (brow * style.brow_density[n] * (0.85 + 0.35 * strokes)).clamp(0, 1)
+        brow = self._brow(style, strokes)
         area = torch.maximum(
             torch.maximum(style.moustache[n] * m.moustache, style.chin_beard[n] * m.chin_beard),
             style.jaw_beard[n] * m.jaw_beard,
@@ -179,7 +183,24 @@ class SkinPainter:
             albedo = torch.lerp(albedo, colour[:, :, None, None].expand_as(albedo), cover[:, None])
         return albedo
 
+    def _brow(self, style: SkinStyle, strokes: Tensor) -> Tensor:
+        """[N, U, U] cover of the brow's hair.
+
+        People who mark the 68 points follow the upper part of the brow, so two thirds of the hair lie below the line
+        through the points; the hair is highest in the inner half and runs out to a tail.
+        """
+        m = self.measured
+        n = slice(None), None, None
+        across = m.brow_across - style.brow_raise[n]
+        height = style.brow_width[n] * (0.8 + 0.2 * smooth_step(m.brow_along, 0.0, 0.2))
+        height = height * (1 - 0.68 * smooth_step(m.brow_along, 0.35, 1.0))
+        cover = smooth_step(BROW_ABOVE_LINE * height - across, -0.02, 0.025)
+        cover = cover * smooth_step(across + (1 - BROW_ABOVE_LINE) * height, -0.02, 0.035)
+        cover = cover * smooth_step(m.brow_start - style.brow_start[n], -0.05, 0.08)  # thin at its beginning
+        cover = cover * smooth_step(m.brow_stop - style.brow_stop[n], -0.03, 0.04)
+        return (cover * style.brow_density[n] * (0.95 + style.brow_stroke[n] * strokes)).clamp(0, 1)
+
     def _mouth(self, albedo: Tensor, style: SkinStyle) -> Tensor:
-        inside = constant((0.20, 0.045, 0.04), albedo.device)[:, None, None]
+        inside = constant(INSIDE_MOUTH, albedo.device)[:, None, None]
         albedo = torch.lerp(albedo, inside.expand_as(albedo), self.measured.mouth_inside)
         return torch.lerp(albedo, style.teeth[:, :, None, None].expand_as(albedo), self.measured.teeth)

@@ -70,9 +70,13 @@ class SkinFields:
     skin: Tensor  # 1 on skin, 0 on eyeballs, teeth, tongue
     brow_across: Tensor  # signed distance from the brow line, up positive
     brow_along: Tensor  # 0 at the inner end, 1 at the outer end; beyond the line the ends are held
-    brow_end: Tensor  # distance beyond the ends of the brow line
+    brow_start: Tensor  # signed distance from the inner end (points 21, 22), positive on the brow
+    brow_stop: Tensor  # signed distance from the outer end (points 17, 26), positive on the brow
     lips: Tensor  # signed distance to the outer lip border, positive on the lips
     mouth_line: Tensor  # distance to the line between the lips
+    mouth_corner: Tensor  # distance to the nearer corner of the mouth
+    upper_lip: Tensor  # 1 above the line between the lips, 0 below
+    nostril: Tensor  # 1 in the nostrils' openings
     lid: Tensor  # signed distance to the eye opening, positive inside
     above_eye: Tensor  # 1 above the eye line, 0 below
     cheek: Tensor
@@ -169,16 +173,29 @@ def _brows(m: _Measure, front: Tensor) -> dict[str, Tensor]:
     x = m.folded[..., 0]
     brow = m.half([21, 20, 19, 18, 17], [22, 23, 24, 25, 26])
     distance, along, side = distance_to_polyline(m.folded, brow)
+    length = (brow[1:] - brow[:-1]).norm(dim=1).sum()
     inner, outer = brow[0, 0], brow[-1, 0]
-    beyond = torch.minimum((inner - x).clamp_min(0) + (x - outer).clamp_min(0), distance)
-    return {"brow_across": _in_front(front, distance * -side, 9.0), "brow_along": along, "brow_end": beyond}
+    return {
+        "brow_across": _in_front(front, distance * side, 9.0),
+        "brow_along": along,
+        "brow_start": along * length - (inner - x).clamp_min(0),
+        "brow_stop": (1 - along) * length - (x - outer).clamp_min(0),
+    }
 
 
 def _mouth(m: _Measure, front: Tensor) -> dict[str, Tensor]:
     """Distances into the lips and from the line between them."""
+    line = _mouth_line(m)
+    corner = m.half([48], [54])[0]
+    sill = m.half([31, 32], [35, 34])
+    opening = (sill[0] + sill[1]) / 2 + corner.new_tensor([-0.02, 0.035])  # nostrils are wider than high
+    to_nostril = ((m.folded - opening) * corner.new_tensor([1.0, 1.8])).norm(dim=-1)
     return {
         "lips": _in_front(front, signed_distance_to_polygon(m.front, m.points[48:60, :2]), -9.0),
-        "mouth_line": _in_front(front, distance_to_polyline(m.front, _mouth_line(m))[0], 9.0),
+        "mouth_line": _in_front(front, distance_to_polyline(m.front, line)[0], 9.0),
+        "mouth_corner": _in_front(front, (m.folded - corner).norm(dim=-1), 9.0),
+        "upper_lip": smooth_step(m.front[..., 1] - line[:, 1].mean(), -0.02, 0.02),
+        "nostril": (1 - smooth_step(to_nostril, 0.035, 0.075)) * front,
     }
 
 

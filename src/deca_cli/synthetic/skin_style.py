@@ -33,7 +33,7 @@ IRIS_COLOURS = (
     (0.22, 0.25, 0.27),
 )
 IRIS_WEIGHTS = (4, 4, 2, 1, 1.5, 1)
-NATURAL_LIPS = (0.42, 0.14, 0.12)
+UPPER_LIP, LOWER_LIP = (0.62, 0.95), (0.85, 1.15)  # brightness; the upper lip is the darker one
 TOOTH_TINT = (1.0, 0.93, 0.8)
 
 
@@ -49,14 +49,27 @@ class SkinStyle:
     redness: Tensor  # cheeks and nose
     dark_circles: Tensor
     wrinkles: Tensor
-    lip_colour: Tensor
+    lip_melanin: Tensor  # times that of the skin
+    lip_blood: Tensor  # haemoglobin beyond that of the skin
+    lip_paint: Tensor  # linear RGB of lipstick
+    lip_make_up: Tensor  # 0 = none
     lip_strength: Tensor
+    lip_border: Tensor  # by how much the red reaches over the landmark line, pupil distances
+    lip_softness: Tensor  # width of the border
+    upper_lip: Tensor  # brightness
+    lower_lip: Tensor
+    corner: Tensor  # darkness of the corners of the mouth
+    nostril: Tensor  # darkness
     brow_colour: Tensor
     brow_density: Tensor
-    brow_width: Tensor
+    brow_width: Tensor  # full height of the hair at its thickest, pupil distances
     brow_raise: Tensor
-    brow_length: Tensor
+    brow_start: Tensor  # by how much the hair begins outside of its landmark, pupil distances
+    brow_stop: Tensor  # by how much it ends inside of its landmark
+    brow_stroke: Tensor  # how single the hairs are
     lash: Tensor
+    crease: Tensor  # darkness of the upper lid's crease
+    crease_height: Tensor  # above the lash line, pupil distances
     eye_shadow: Tensor
     eye_shadow_colour: Tensor
     beard_colour: Tensor
@@ -80,19 +93,38 @@ def repeated(style: SkinStyle, times: int) -> SkinStyle:
     )
 
 
-def sample_skin(draws: Draws, count: int) -> SkinStyle:
+@dataclass(frozen=True)
+class SkinShares:
+    """Shares of the people that have something on their skin; 0 switches it off."""
+
+    brows: float = 0.97
+    lashes: float = 1.0
+    lid_creases: float = 0.75
+    eye_shadow: float = 0.2
+    lipstick: float = 0.2
+    freckles: float = 0.25
+    redness: float = 0.9
+    dark_circles: float = 0.8
+    creases: float = 0.5
+    beard: float = 0.3
+    stubble: float = 0.3
+    scalp_hair: float = 0.75
+    nostrils: float = 0.9
+    mouth_corners: float = 0.8
+
+
+def sample_skin(draws: Draws, count: int, shares: SkinShares | None = None) -> SkinStyle:
     """Draw ``count`` appearances."""
+    shares = shares or SkinShares()
     hair = _pick_colour(draws, HAIR_COLOURS, HAIR_WEIGHTS, count)
-    lip_colour, made_up = _sample_lips(draws, count)
-    bearded = draws.chance(0.3, count)
+    bearded = draws.chance(shares.beard, count)
     full = bearded & draws.chance(0.5, count)
     # The order of the draws is part of the seed's meaning: the head's albedo basis is rebuilt from it.
     return SkinStyle(
-        **_sample_pigment(draws, count),
-        lip_colour=lip_colour,
-        lip_strength=draws.uniform(count, low=0.15, high=0.75) + made_up * 0.25,
-        **_sample_eye_region(draws, count, hair),
-        **_sample_beard(draws, count, hair, bearded, full),
+        **_sample_pigment(draws, count, shares),
+        **_sample_mouth(draws, count, shares),
+        **_sample_eye_region(draws, count, hair, shares),
+        **_sample_beard(draws, count, hair, bearded, full, shares),
         **_sample_eyes_and_teeth(draws, count),
     )
 
@@ -107,42 +139,59 @@ def _pick_colour(draws: Draws, table: tuple, weights: tuple, count: int, spread:
     return colours * torch.exp(draws.normal(count, 3, std=spread * 0.4) + draws.normal(count, 1, std=spread))
 
 
-def _sample_lips(draws: Draws, count: int) -> tuple[Tensor, Tensor]:
-    """Colours [count, 3], and how much of each is make-up [count]."""
-    made_up = draws.chance(0.2, count)[:, None] * draws.uniform(count, 1)
-    ranges = ((0.1, 0.6), (0.0, 0.15), (0.01, 0.2))
-    painted = torch.stack([draws.uniform(count, low=low, high=high) for low, high in ranges], 1)
-    natural = constant(NATURAL_LIPS, draws.device) * torch.exp(draws.normal(count, 3, std=0.2))
-    return torch.lerp(natural, painted, made_up), made_up[:, 0]
-
-
-def _sample_pigment(draws: Draws, count: int) -> dict[str, Tensor]:
+def _sample_mouth(draws: Draws, count: int, shares: SkinShares) -> dict[str, Tensor]:
+    made_up = _some(draws, count, shares.lipstick)
+    low, high = constant(((0.1, 0.0, 0.01), (0.6, 0.15, 0.2)), draws.device)
     return {
-        "melanin": 0.03 + 1.27 * draws.uniform(count) ** 1.8,
-        "haemoglobin": draws.uniform(count, low=0.05, high=1.3),
-        "tint": torch.exp(draws.normal(count, 3, std=0.07) + draws.normal(count, 1, std=0.12)),
-        "mottling": draws.uniform(count, low=0.02, high=0.16),
-        "freckles": _some(draws, count, 0.25, 0.1, 0.8),
-        "redness": draws.uniform(count, low=0.0, high=0.9),
-        "dark_circles": draws.uniform(count, low=0.0, high=0.5),
-        "wrinkles": _some(draws, count, 0.6, 0.05, 0.8),
+        "lip_melanin": draws.uniform(count, low=0.55, high=1.1),
+        "lip_blood": draws.uniform(count, low=0.2, high=1.9),
+        "lip_paint": torch.lerp(low, high, draws.uniform(count, 3)),
+        "lip_make_up": made_up,
+        "lip_strength": draws.uniform(count, low=0.45, high=1.0),
+        "lip_border": draws.normal(count, std=0.012),
+        "lip_softness": draws.uniform(count, low=0.015, high=0.06) * (1 - 0.6 * made_up),
+        "upper_lip": draws.uniform(count, low=UPPER_LIP[0], high=UPPER_LIP[1]),
+        "lower_lip": draws.uniform(count, low=LOWER_LIP[0], high=LOWER_LIP[1]),
+        "corner": _some(draws, count, shares.mouth_corners, 0.1, 0.6),
+        "nostril": _some(draws, count, shares.nostrils, 0.3, 0.9),
     }
 
 
-def _sample_eye_region(draws: Draws, count: int, hair: Tensor) -> dict[str, Tensor]:
+def _sample_pigment(draws: Draws, count: int, shares: SkinShares) -> dict[str, Tensor]:
     return {
-        "brow_colour": hair * torch.exp(draws.normal(count, 1, std=0.3)),
-        "brow_density": draws.uniform(count, low=0.25, high=1.0),
-        "brow_width": draws.uniform(count, low=0.03, high=0.09),
-        "brow_raise": draws.normal(count, std=0.02),
-        "brow_length": draws.uniform(count, low=-0.02, high=0.12),
-        "lash": draws.uniform(count, low=0.1, high=1.0),
-        "eye_shadow": _some(draws, count, 0.2),
+        # Nearly even in displayed brightness, from very light to very dark.
+        "melanin": 0.03 + 1.27 * draws.uniform(count) ** 1.35,
+        "haemoglobin": draws.uniform(count, low=0.05, high=1.1),
+        "tint": torch.exp(draws.normal(count, 3, std=0.05) + draws.normal(count, 1, std=0.1)),
+        "mottling": draws.uniform(count, low=0.02, high=0.16),
+        "freckles": _some(draws, count, shares.freckles, 0.1, 0.8),
+        "redness": _some(draws, count, shares.redness, 0.0, 0.8),
+        "dark_circles": _some(draws, count, shares.dark_circles, 0.0, 0.6),
+        "wrinkles": _some(draws, count, shares.creases, 0.05, 0.6),
+    }
+
+
+def _sample_eye_region(draws: Draws, count: int, hair: Tensor, shares: SkinShares) -> dict[str, Tensor]:
+    return {
+        # Brows are as dark as the hair or darker.
+        "brow_colour": hair * torch.exp(draws.normal(count, 1, mean=-0.2, std=0.35)),
+        "brow_density": _some(draws, count, shares.brows, 0.35, 1.1),
+        "brow_width": draws.uniform(count, low=0.07, high=0.21),
+        "brow_raise": draws.normal(count, std=0.015),
+        "brow_start": draws.normal(count, std=0.035),
+        "brow_stop": draws.normal(count, std=0.035),
+        "brow_stroke": draws.uniform(count, low=0.05, high=0.45),
+        "lash": _some(draws, count, shares.lashes, 0.15, 1.0),
+        "crease": _some(draws, count, shares.lid_creases, 0.1, 0.55),
+        "crease_height": draws.uniform(count, low=0.045, high=0.13),
+        "eye_shadow": _some(draws, count, shares.eye_shadow),
         "eye_shadow_colour": draws.uniform(count, 3, low=0.01, high=0.3),
     }
 
 
-def _sample_beard(draws: Draws, count: int, hair: Tensor, bearded: Tensor, full: Tensor) -> dict[str, Tensor]:
+def _sample_beard(
+    draws: Draws, count: int, hair: Tensor, bearded: Tensor, full: Tensor, shares: SkinShares
+) -> dict[str, Tensor]:
     def part() -> Tensor:
         return (full | (bearded & draws.chance(0.5, count))) * draws.uniform(count, low=0.4, high=1.0)
 
@@ -151,8 +200,8 @@ def _sample_beard(draws: Draws, count: int, hair: Tensor, bearded: Tensor, full:
         "moustache": part(),
         "chin_beard": part(),
         "jaw_beard": full * draws.uniform(count, low=0.3, high=1.0),
-        "stubble": _some(draws, count, 0.3, 0.1, 0.6),
-        "scalp_hair": draws.chance(0.75, count) * draws.uniform(count, low=0.3, high=1.0),
+        "stubble": _some(draws, count, shares.stubble, 0.1, 0.6),
+        "scalp_hair": _some(draws, count, shares.scalp_hair, 0.3, 1.0),
         "scalp_colour": hair,
     }
 
@@ -163,5 +212,5 @@ def _sample_eyes_and_teeth(draws: Draws, count: int) -> dict[str, Tensor]:
         "iris_radius": draws.uniform(count, low=0.36, high=0.45),
         "pupil_radius": draws.uniform(count, low=0.10, high=0.22),
         "teeth": draws.uniform(count, 1, low=0.3, high=0.8) * constant(TOOTH_TINT, draws.device),
-        "sclera": draws.uniform(count, 1, low=0.28, high=0.62) * torch.exp(draws.normal(count, 3, std=0.05)),
+        "sclera": draws.uniform(count, 1, low=0.24, high=0.56) * torch.exp(draws.normal(count, 3, std=0.05)),
     }
