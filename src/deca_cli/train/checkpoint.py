@@ -1,0 +1,176 @@
+"""Checkpoints: one safetensors file each, whole or absent, nothing in it is ever run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from deca_cli.errors import ModelError
+from deca_cli.atomic import make_folder, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+FORMAT = 1
+NAME = re.compile(r"step_(\d{8})\.safetensors")
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a run after a number of steps."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    """By dotted names: `network.*`, `average.*`, `optimizer.NUMBER.*`."""
+    settings: Mapping[str, Any]
+    """Every setting by its name in a file."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Further plain values: seconds so far, best validation, where the start came from."""
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below a name, without it."""
+        start = f"{prefix}."
+        return {n.removeprefix(start): t for n, t in self.tensors.items() if n.startswith(start)}
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint; it is on the disk when this returns.
+
+    Raises:
+        OutputError: it cannot be written; an older file of that name stays as it was.
+    """
+    about = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "settings": dict(checkpoint.settings),
+        "values": dict(checkpoint.values),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    content = save(tensors, metadata={"deca": json.dumps(about)})
+
+    def fill(stream: BinaryIO) -> None:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+    return write_file(path, fill)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: the file is missing, damaged or none of this program.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            about = json.loads((file.metadata() or {})["deca"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']}, this program reads {FORMAT}")
+        return Checkpoint(int(about["step"]), tensors, about["settings"], about["values"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not a readable checkpoint ({error}). Delete it; an earlier one is used.") from error
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """The checkpoints of a run: the last few, the best, and those kept for good."""
+
+    folder: Path
+    keep_last: int
+    archive: int = 0
+    """Every so many checkpoints one is kept for good."""
+    every: int = 1
+    """Steps between checkpoints."""
+
+    def save(self, checkpoint: Checkpoint, *, is_best: bool) -> Path:
+        """Write a checkpoint and take away what is no longer kept.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        make_folder(self.folder)
+        path = save_checkpoint(self.folder / f"step_{checkpoint.step:08d}.safetensors", checkpoint)
+        if is_best:
+            self._link(path, self.folder / BEST)
+        for step, old in self.found()[self.keep_last :]:
+            if not self.archive or step % (self.archive * self.every):
+                old.unlink(missing_ok=True)
+        return path
+
+    def found(self) -> list[tuple[int, Path]]:
+        """Step and file of all checkpoints, newest first."""
+        files = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        numbered = [(NAME.fullmatch(path.name), path) for path in files]
+        return sorted(((int(match[1]), path) for match, path in numbered if match), reverse=True)
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that can be read, and a sentence for each newer one that cannot."""
+        problems = []
+        for _, path in self.found():
+            try:
+                return load_checkpoint(path), problems
+            except ModelError as error:
+                problems.append(str(error))
+        return None, problems
+
+    def tidy(self) -> None:
+        """Take away what a killed run left half written. Only for the one process that owns the run."""
+        for part in self.folder.glob(".*.part") if self.folder.is_dir() else ():
+            part.unlink(missing_ok=True)
+
+    def _link(self, path: Path, target: Path) -> None:
+        """A second name for a file, in one step; a copy where the disk knows no second names."""
+        draft = target.with_name(f".{target.name}.part")
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+            os.link(path, draft)
+            draft.replace(target)
+            return
+        write_file(target, lambda stream: stream.write(path.read_bytes()))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's memory by dotted names; its settings follow from the run's settings."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": torch.as_tensor(value)
+        for number, entries in state.items()
+        for name, value in entries.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer its memory back.
+
+    Raises:
+        ModelError: it belongs to other parameters.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, entry = name.partition(".")
+        state.setdefault(int(number), {})[entry] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    fits = all(
+        number < len(parameters) and entries["exp_avg"].shape == parameters[number].shape
+        for number, entries in state.items()
+    )
+    if not fits:
+        raise ModelError(
+            "The optimizer's memory in the checkpoint belongs to another network. Start a new run with --init."
+        )
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
