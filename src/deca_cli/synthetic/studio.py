@@ -95,7 +95,7 @@ class Studio:
         fuse = torch.compile if settings.fused else as_it_is
         self.illuminate = fuse(light.illuminate)
         self.draw_eyes = fuse(draw_eyes)
-        self.bend = fuse(bend)
+        self.bend, self.slopes = fuse(bend), fuse(slopes)
         self.frames = SurfaceFrames(head, parts.detail_mask) if settings.wrinkle_share > 0 else None
         self.crowd: Tensor | None = None
 
@@ -164,7 +164,7 @@ class Studio:
         open_sky = surface.extra[:, :1]
         if self.frames is None or scene.relief is None:
             return surface.normals, open_sky
-        relief = F.grid_sample(slopes(scene.relief), uv, align_corners=False) * on_head
+        relief = F.grid_sample(self.slopes(scene.relief), uv, align_corners=False) * on_head
         normals = self.bend(surface.normals, surface.extra[:, -6:], relief[:, :2])
         return normals, open_sky * cavity(relief[:, 2:])
 

@@ -61,6 +61,7 @@ ZONES: Mapping[str, Zone] = {
         0.25,
         0.30,
     ),
+    "tear_trough": Zone(zones.tear_trough, SIDES, {"cheekSquint*": 0.7, "mouthSmile*": 0.4}, 0.70, 0.35),
     "bunny": Zone(zones.bunny, SIDES, {"noseSneer*": 1.0}, 0.06, 0.50),
     "nasolabial": Zone(
         zones.nasolabial,

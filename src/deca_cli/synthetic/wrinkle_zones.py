@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from deca_cli.synthetic.skin_fields import bump, distance_to_polyline, smooth_step
+from deca_cli.synthetic.skin_fields import bump, smooth_step
 
 if TYPE_CHECKING:
     from deca_cli.synthetic.wrinkle_sheet import FaceSheet
@@ -43,7 +43,7 @@ class RandomShapes:
         total = torch.zeros(())
         for octave in (1.0, 2.3):
             phase = self.uniform(0, 2 * math.pi, lines)
-            size = self.uniform(0.3, 1.0, lines) * height / octave
+            size = self.uniform(0.3, 1.0, lines) * height / octave**2
             total = total + size * torch.sin(2 * math.pi * octave * along / length + phase)
         return total
 
@@ -83,7 +83,7 @@ def forehead(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     top = sheet.landmarks[17:27, 1].max()
     count = 5
     step = shapes.uniform(6.5, 9.5)
-    start = top + shapes.uniform(8, 12)
+    start = top + shapes.uniform(4, 9)
     index = torch.arange(count)[None, :, None, None]
     x = sheet.x
     arch = shapes.uniform(-5, 1) * (x / 40) ** 2 + shapes.uniform(-2.0, 0.5) * bump(x, 12.0)
@@ -91,9 +91,9 @@ def forehead(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     level = level - shapes.wobble(x, 1.2, 60) - shapes.wobble(x, 0.8, 45, count)
     middle = shapes.uniform(-7, 7, count)
     reach = shapes.uniform(20, 42, count)
-    strength = _between(x, middle - reach, middle + reach, 12.0) * shapes.shown(2, count)
+    strength = _between(x, middle - reach, middle + reach, 12.0) * shapes.shown(3, count)
     strength = strength * shapes.uniform(0.45, 1.0, count) * (0.8 + 0.2 * shapes.wobble(x, 1.0, 35, count))
-    room = _between(sheet.y, top + 5, top + 50, 8.0) * (1 - smooth_step(sheet.folded, 42.0, 56.0))
+    room = _between(sheet.y, top + 3, top + 50, 6.0) * (1 - smooth_step(sheet.folded, 42.0, 56.0))
     return Lines(sheet.along_skin(level), strength * room, 1.5)
 
 
@@ -106,7 +106,7 @@ def glabella(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     lean = shapes.uniform(-0.02, 0.22, count)
     aside = torch.where(sheet.x > 0, shapes.uniform(-0.7, 0.7, count), shapes.uniform(-0.7, 0.7, count))
     level = sheet.folded - offset - lean * (height - 12) - aside - shapes.wobble(height, 0.6, 30, count)
-    low, high = shapes.uniform(6, 10, count), shapes.uniform(18, 27, count)
+    low, high = shapes.uniform(7, 11, count), shapes.uniform(16, 23, count)
     strength = _between(height, low, high, 6.0) * shapes.uniform(0.5, 1.0, count)
     kept = torch.cat([torch.ones_like(lean[:, :1]), (shapes.uniform(0, 1, 2) > 0.6).float()], 1)
     return Lines(sheet.along_skin(level), strength * kept * smooth_step(sheet.folded, 0.0, 2.0), 1.5)
@@ -183,64 +183,72 @@ def bunny(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     return Lines(sheet.along_skin(level), strength, 1.3)
 
 
-def _along_curve(
-    sheet: FaceSheet, shapes: RandomShapes, curve: Tensor, moves: Tensor
+def _beside_curve(
+    sheet: FaceSheet, shapes: RandomShapes, knots: Tensor, spread: float
 ) -> tuple[Tensor, Tensor]:
-    """Signed distance (positive outwards) and place along a curve [P, 2], moved by [variants, P, 2]."""
-    found = [distance_to_polyline(sheet.points, _smooth_curve(curve + move)) for move in moves]
-    distance = torch.stack([d * side for d, _, side in found])[:, None]
-    along = torch.stack([a for _, a, _ in found])[:, None]
-    return sheet.along_skin(distance - shapes.wobble(along, 0.3, 0.7)), along
-
-
-def _smooth_curve(corners: Tensor, steps: int = 8) -> Tensor:
-    """[P, 2] corners -> a Catmull-Rom curve through them."""
-    padded = torch.cat([2 * corners[:1] - corners[1:2], corners, 2 * corners[-1:] - corners[-2:-1]])
-    t = (torch.arange(steps) / steps)[None, :, None]
-    a, b, c, d = (padded[k : len(padded) - 3 + k, None] for k in range(4))
-    inside = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    return torch.cat([inside.flatten(0, 1), corners[-1:]])
+    """Distance (positive outwards) and place (0 top, 1 bottom) along a cubic x(y) near knots [P, 2], moved at random."""
+    top, bottom = knots[0, 1], knots[-1, 1]
+    place = (sheet.y - top) / (bottom - top)
+    powers = torch.arange(4)
+    known = ((knots[:, 1] - top) / (bottom - top))[:, None] ** powers
+    moved = knots[:, 0] + _moves(shapes, len(knots), spread)
+    factors = torch.linalg.lstsq(known, moved.T).solution.T  # [variants, 4]
+    curve = (factors[..., None, None] * place ** powers[:, None, None]).sum(1, keepdim=True)
+    level = sheet.folded - curve - shapes.wobble(place, 0.35, 0.8)
+    return sheet.along_skin(level), place
 
 
 def _moves(shapes: RandomShapes, points: int, spread: float) -> Tensor:
-    """[variants, points, 2] shifts of a curve: all of it, and its points among themselves, mm."""
-    whole = torch.randn(shapes.variants, 1, 2, generator=shapes.stream) * spread
-    return whole + torch.randn(shapes.variants, points, 2, generator=shapes.stream) * spread * 0.5
+    """[variants, points] sideways shifts of a curve: of all of it, and of its points among themselves, mm."""
+    whole = torch.randn(shapes.variants, 1, generator=shapes.stream) * spread
+    return whole + torch.randn(shapes.variants, points, generator=shapes.stream) * spread * 0.5
 
 
 def nasolabial(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     """From above the wing of the nose to beside the corner of the mouth; the cheek bulges over it."""
     wing, corner = sheet.pair(31, 35), sheet.pair(48, 54)
-    shift = torch.tensor([[1.5, 5.5], [6.0, -3.0], [12.5, -13.0], [16.5, -23.0]])
-    end = corner + torch.tensor([9.5, -4.5])
-    curve = torch.cat([wing + shift, end[None]])
-    distance, along = _along_curve(sheet, shapes, curve, _moves(shapes, 5, 0.8))
-    strength = _between(along, shapes.uniform(0.03, 0.14), shapes.uniform(0.62, 0.9), 0.14)
+    near_nose = wing + torch.tensor([[0.3, 7.5], [2.5, 1.5]])
+    between = torch.lerp(wing, corner, 0.45) + torch.tensor([7.5, 2.0])
+    beside = corner + torch.tensor([[6.5, 9.0], [10.0, 0.0], [10.5, -7.0]])
+    knots = torch.cat([near_nose, between[None], beside])
+    distance, place = _beside_curve(sheet, shapes, knots, 0.9)
+    strength = _between(place, shapes.uniform(0.08, 0.2), shapes.uniform(0.6, 0.9), 0.18)
     return Lines(distance, strength.expand(distance.shape), 2.0, lean=0.32)
 
 
 def brackets(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
-    """One or two arcs beside the corner of the mouth."""
+    """A short arc close to the corner of the mouth and in some faces a long one out on the cheek."""
     count = 2
     corner = sheet.pair(48, 54)
-    away = sheet.points - corner - torch.tensor([-2.0, 0.0])
+    away = sheet.points - corner - torch.tensor([-3.0, 0.0])
     radius, turn = away.norm(dim=-1), torch.atan2(away[..., 1], away[..., 0])
-    index = torch.arange(count)[None, :, None, None]
-    size = shapes.uniform(7.5, 9.5) + index * shapes.uniform(9.5, 12.5)
-    level = radius - size - shapes.wobble(turn, 0.4, 2.0, count)
-    middle, reach = shapes.uniform(-0.3, 0.25, count), shapes.uniform(0.35, 0.65, count)
-    strength = _between(turn, middle - reach, middle + reach, 0.35) * shapes.shown(1, count)
-    strength = strength * torch.tensor([1.0, 0.6])[None, :, None, None] * smooth_step(-sheet.lips, 1.5, 3.5)
-    return Lines(sheet.along_skin(level), strength, 1.6, lean=0.15)
+    near, far = shapes.uniform(7.0, 8.5), shapes.uniform(22.0, 26.0)
+    level = radius - torch.cat([near, far], 1) - shapes.wobble(turn, 0.4, 2.0, count)
+    middle = shapes.uniform(-0.15, 0.15, count)
+    reach = torch.cat([shapes.uniform(0.2, 0.5), shapes.uniform(0.3, 0.5)], 1)
+    amount = torch.cat([shapes.uniform(0.6, 1.0), 0.55 * (shapes.uniform(0, 1) > 0.6)], 1)
+    strength = _between(turn, middle - reach, middle + reach, 0.4) * amount
+    strength = strength * smooth_step(-sheet.lips, 1.5, 3.5)
+    return Lines(sheet.along_skin(level), strength, 1.5, lean=0.15)
 
 
 def marionette(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     """From the corner of the mouth downwards."""
     corner = sheet.pair(48, 54)
-    curve = corner + torch.tensor([[1.5, -3.0], [4.0, -10.0], [5.5, -17.0], [5.5, -25.0]])
-    distance, along = _along_curve(sheet, shapes, curve, _moves(shapes, 4, 0.8))
-    strength = _between(along, 0.08, shapes.uniform(0.4, 0.85), 0.2) * smooth_step(-sheet.lips, 1.0, 3.0)
+    knots = corner + torch.tensor([[1.0, -3.0], [3.0, -8.0], [5.0, -15.0], [5.5, -25.0]])
+    distance, place = _beside_curve(sheet, shapes, knots, 0.8)
+    strength = _between(place, 0.1, shapes.uniform(0.4, 0.8), 0.22) * smooth_step(-sheet.lips, 1.0, 3.0)
     return Lines(distance, strength.expand(distance.shape), 1.8, lean=0.22)
+
+
+def tear_trough(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
+    """The soft furrow between lower lid and cheek, falling from the inner corner of the eye."""
+    inner, outer = sheet.pair(39, 42), sheet.pair(36, 45)
+    share = (sheet.folded - inner[0]) / (outer[0] - inner[0])
+    fall = shapes.uniform(11, 15) * share - shapes.uniform(3, 6) * share**2
+    level = sheet.y - inner[1] + shapes.uniform(5, 6.5) + fall
+    strength = _between(share, 0.0, shapes.uniform(0.45, 0.8), 0.25) * smooth_step(-sheet.lid, 3.0, 5.0)
+    return Lines(sheet.along_skin(level), strength.expand(level.shape), 3.0, lean=0.2)
 
 
 def lip_lines(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
@@ -275,7 +283,7 @@ def chin_dimples(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     total = torch.zeros(())
     for _ in range(6):
         turn, phase = shapes.uniform(0, math.pi), shapes.uniform(0, 2 * math.pi)
-        wave = 2 * math.pi / shapes.uniform(4.5, 6.5)
+        wave = 2 * math.pi / shapes.uniform(6.0, 8.5)
         total = total + torch.cos(wave * (sheet.x * turn.cos() + sheet.y * turn.sin()) + phase)
     inside = bump(((sheet.x / 14) ** 2 + ((sheet.y - centre) / 9) ** 2).sqrt(), 1.0)
-    return Lines(total + 1.2, inside.expand(total.shape), 1.2)
+    return Lines(total + 3.0, inside.expand(total.shape), 1.6)

@@ -58,7 +58,6 @@ class _Bank:
     columns: slice
     reliefs: Tensor  # [2, variants, h, w] sharp and soft, unit depth
     parts: Tensor  # [parts, h, w] which part of the zone a texel belongs to, 0 ... 1
-    weights: Tensor  # [E, parts] how much each coefficient folds each part
 
 
 class Wrinkles:
@@ -76,10 +75,14 @@ class Wrinkles:
         sheet = measure_sheet(head, parts.detail_mask)
         with torch.no_grad():
             self.banks = [
-                _make_bank(zone, sheet, RandomShapes(PATTERN_SEED + row, variants), head.expression_names)
+                _make_bank(zone, sheet, RandomShapes(PATTERN_SEED + row, variants))
                 for row, zone in enumerate(ZONES.values())
             ]
         self.banks = [_to_device(bank, draws.device) for bank in self.banks]
+        drives = [_drive_weights(zone, head.expression_names) for zone in ZONES.values()]
+        self.drives = torch.cat(drives, 1).to(draws.device)  # [E, parts of all zones]
+        widths = torch.tensor([drive.shape[1] for drive in drives])
+        self.zone_of_part = torch.arange(len(drives)).repeat_interleave(widths).to(draws.device)
         self.rest = torch.tensor([zone.at_rest for zone in ZONES.values()], device=draws.device) * 1e-3
         self.gain = torch.tensor([zone.gain for zone in ZONES.values()], device=draws.device) * 1e-3
         self.pores = _pores(self.size, parts.detail_mask)
@@ -123,13 +126,16 @@ class Wrinkles:
         """
         total = torch.zeros(len(expression), self.size, self.size, device=expression.device)
         soft = style.softness[:, None, None]
+        rest, gain = style.rest[:, self.zone_of_part], style.gain[:, self.zone_of_part]
+        depths = (rest + gain * activation(expression @ self.drives)).split(
+            [len(bank.parts) for bank in self.banks], 1
+        )
         for column, bank in enumerate(self.banks):
             sharp, wide = bank.reliefs
             chosen = style.variant[:, column]
             lines = torch.lerp(sharp[chosen], wide[chosen], soft)
-            active = activation(expression @ bank.weights)  # [N, parts]
-            depth = style.rest[:, column, None] + style.gain[:, column, None] * active
-            total[:, bank.rows, bank.columns] += lines * torch.einsum("np,phw->nhw", depth, bank.parts)
+            depth = torch.einsum("np,phw->nhw", depths[column], bank.parts)
+            total[:, bank.rows, bank.columns] += lines * depth
         return total.clamp(-LIMIT, LIMIT)[:, None]
 
     def grain(self, style: WrinkleStyle) -> Tensor:
@@ -144,11 +150,10 @@ def activation(drive: Tensor) -> Tensor:
 
 
 def _to_device(bank: _Bank, device: torch.device) -> _Bank:
-    tensors = (bank.reliefs.to(device), bank.parts.to(device), bank.weights.to(device))
-    return _Bank(bank.rows, bank.columns, *tensors)
+    return _Bank(bank.rows, bank.columns, bank.reliefs.to(device), bank.parts.to(device))
 
 
-def _make_bank(zone: Zone, sheet: FaceSheet, shapes: RandomShapes, names: Sequence[str]) -> _Bank:
+def _make_bank(zone: Zone, sheet: FaceSheet, shapes: RandomShapes) -> _Bank:
     """Draw the patterns of a zone and cut out the part of the chart that they need."""
     lines = zone.pattern(sheet, shapes)
     room = sheet.mask * smooth_step(-sheet.lips, 0.3, 1.5) * smooth_step(-sheet.lid, 1.5, 3.0)
@@ -162,7 +167,6 @@ def _make_bank(zone: Zone, sheet: FaceSheet, shapes: RandomShapes, names: Sequen
         columns=slice(sheet.columns.start + left, sheet.columns.start + right + 1),
         reliefs=reliefs[..., crop[0], crop[1]].clone(),
         parts=_part_masks(zone, sheet)[:, crop[0], crop[1]].clone(),
-        weights=_drive_weights(zone, names),
     )
 
 
