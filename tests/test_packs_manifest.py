@@ -55,9 +55,10 @@ def test_a_detail_code_has_one_source():
         replace(OPEN, detail_backbone="resnet50")
 
 
-def test_manifests_from_before_the_detail_floor_mean_the_official_one():
-    text = "\n".join(line for line in manifest_text(OPEN).splitlines() if "detail_norm_eps" not in line)
-    assert parse_manifest(text).detail_norm_eps == 0.8
+def test_manifests_that_say_nothing_about_the_decoder_mean_the_official_one():
+    lines = manifest_text(replace(OPEN, detail_norm_eps=1e-5, detail_limit_m=0.002)).splitlines()
+    old = parse_manifest("\n".join(line for line in lines if not line.startswith("detail_")))
+    assert (old.detail_norm_eps, old.detail_limit_m) == (0.8, 0.01)
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,31 @@ import torch
 from torch import nn
 
 from deca_cli.errors import ModelError, UsageError
+from deca_cli.heads.albedo import Albedo
+from deca_cli.heads.assets import load_head
+from deca_cli.heads.model import HeadModel
 from deca_cli.packs.store import load_pack
+from deca_cli.render.lighting import sh_shading
+from deca_cli.synthetic.generator import FaceGenerator
+from deca_cli.synthetic.parts import HeadParts, find_parts
+from deca_cli.train import synthetic
 from deca_cli.train import synthetic_losses as losses
 from deca_cli.train.average import MovingAverage
-from deca_cli.train.settings import SyntheticSettings
-from deca_cli.train.synthetic import learning_rate_at, train_synthetic
+from deca_cli.train.run_state import read_state
+from deca_cli.train.settings import GradientShares, LossWeights, SyntheticSettings
+from deca_cli.train.synthetic import learning_rate_at, stream_seed, train_synthetic
+from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
+from deca_cli.train.synthetic_config import load_settings, settings_text
+from deca_cli.train.synthetic_detail import DetailObjective, detail_request
+from deca_cli.train.synthetic_network import SyntheticNetwork, scale_gradient, synthetic_layout
 
 HEAD_FILE = Path(str(files("deca_cli.packs") / "open" / "head.npz"))
 
 
 def miniature(**changes) -> SyntheticSettings:  # noqa: ANN003  # any field of the settings
-    settings = SyntheticSettings(max_steps=4, batch_size=4, warmup_steps=1, validation_faces=2)
+    settings = SyntheticSettings(
+        max_steps=4, batch_size=4, detail_faces=2, warmup_steps=1, validation_faces=2
+    )
     generator = replace(
         settings.generator, image_size=64, texture_size=64, shadow_size=32, background_textures=6
     )
@@ -90,13 +104,21 @@ def test_a_miniature_run_writes_a_pack_that_loads_and_can_be_continued(tmp_path)
     encoding = pack.deca.encode(torch.zeros(2, 3, 64, 64))
     assert encoding.codes.expression.shape == (2, 52)
     assert encoding.face_score.shape == (2,)
+    assert encoding.codes.albedo.shape == (2, 50)
+    assert encoding.codes.light.shape == (2, 9, 3)
+    assert pack.has_detail
+    assert pack.deca.decode(encoding.codes).displacement.shape == (2, 1, 256, 256)
+    written = load_settings(pack_folder / "training.yaml")
+    assert written == replace(miniature(), generator=replace(miniature().generator, detail=True))
     further = miniature(init=str(pack_folder), max_steps=1, learning_rate=1e-9)
     continued = load_pack(train_synthetic(HEAD_FILE, tmp_path / "second", further, "cpu", seen.append))
     assert continued.manifest.provenance["earlier_steps"] == 4
-    for (name, old), new in zip(
-        pack.deca.encoder.named_parameters(), continued.deca.encoder.parameters(), strict=True
-    ):
-        assert torch.allclose(old, new, atol=2e-3), name
+    assert "batch_size: 4" in continued.manifest.provenance["earlier_settings"]
+    for part in ("encoder", "detail_decoder"):
+        before, after = (getattr(one.deca, part).state_dict() for one in (pack, continued))
+        for name, old in before.items():
+            if "running" not in name:
+                assert torch.allclose(old.float(), after[name].float(), atol=2e-3), name
 
 
 def test_a_run_does_not_start_from_another_backbone(tmp_path):
@@ -112,29 +134,201 @@ def test_a_run_does_not_start_from_another_backbone(tmp_path):
         )
 
 
+def test_a_run_resumed_after_an_interruption_ends_with_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "AGREE_EVERY", 1)
+    monkeypatch.setattr(synthetic, "REPORT_EVERY_S", -1.0)
+    settings = miniature(renew_every=2, save_every_s=-1.0)
+    whole = train_synthetic(HEAD_FILE, tmp_path / "whole", settings, "cpu", lambda _: None)
+
+    def interrupt(progress) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_synthetic(HEAD_FILE, tmp_path / "halved", settings, "cpu", interrupt)
+    assert read_state(tmp_path / "halved", torch.device("cpu")).step == 2
+    other = replace(settings, learning_rate=1e-4)
+    with pytest.raises(UsageError, match="other settings"):
+        train_synthetic(HEAD_FILE, tmp_path / "halved", other, "cpu", interrupt, resume=True)
+    halved = train_synthetic(HEAD_FILE, tmp_path / "halved", settings, "cpu", lambda _: None, resume=True)
+    for name in ("encoder", "detail_decoder"):
+        one, two = (getattr(load_pack(folder).deca, name).state_dict() for folder in (whole, halved))
+        for key, value in one.items():
+            assert torch.equal(value, two[key]), key
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
+    with pytest.raises(UsageError, match="without --resume"):
+        train_synthetic(HEAD_FILE, tmp_path, miniature(), "cpu", lambda _: None, resume=True)
+
+
+def test_a_state_is_read_without_running_anything_in_it(tmp_path):
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return (Path(tmp_path / "sprung").touch, ())
+
+    torch.save({"step": Trap()}, tmp_path / "state.pt")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_state(tmp_path, torch.device("cpu"))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_every_process_and_step_draws_its_own_pictures():
+    seeds = {stream_seed(seed, rank, step) for seed in range(3) for rank in range(4) for step in (0, 500)}
+    assert len(seeds) == 24
+    assert max(seeds) < 2**63
+
+
+def test_settings_go_to_yaml_and_back(tmp_path):
+    settings = miniature(init="runs/first", gradient_shares=GradientShares(detail=0.25))
+    (tmp_path / "training.yaml").write_text(settings_text(settings))
+    assert load_settings(tmp_path / "training.yaml") == settings
+    changed = load_settings(
+        tmp_path / "training.yaml", {"seed": 7, "generator.image_size": 96}, ["weights.tone=1e-1"]
+    )
+    assert changed.seed == 7
+    assert changed.generator == replace(settings.generator, image_size=96)
+    assert changed.weights == replace(settings.weights, tone=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1.0", "there is no setting learning_rat"),
+        ("weights: {tones: 1.0}", "there is no setting tones"),
+        ("seed: first", "seed must be of the kind `int`"),
+        ("generator: 3", "must hold `name: value` lines"),
+        ("seed: 1\nseed: 2", "seed"),
+    ],
+)
+def test_settings_that_cannot_be_understood_are_refused(tmp_path, text, message):
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_settings(tmp_path / "wrong.yaml")
+
+
+def test_scaling_a_gradient_leaves_the_values():
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    scaled = scale_gradient(values, 0.25)
+    assert torch.equal(scaled, values)
+    scaled.sum().backward()
+    assert values.grad.tolist() == [0.25, 0.25]
+
+
+def test_a_share_of_0_keeps_the_detail_terms_out_of_the_backbone():
+    layout = (("expression", 4), ("rotation_6d", 6), ("log_camera", 3), ("light", 27), ("detail", 3))
+    for share in (0.0, 1.0):
+        torch.manual_seed(0)
+        network = SyntheticNetwork("resnet18", layout, GradientShares(appearance=1.0, detail=share))
+        raw = network(torch.randn(2, 3, 32, 32)).raw
+        raw[:, -3:].sum().backward()
+        assert bool((network.encoder.encoder.conv1.weight.grad != 0).any()) == (share > 0)
+
+
 def test_training_lowers_the_loss_on_a_fixed_batch():
     """The objective and its gradients: a few steps on one batch must fit it better."""
-    from deca_cli.heads.assets import load_head
-    from deca_cli.heads.model import HeadModel
-    from deca_cli.synthetic.generator import FaceGenerator
-    from deca_cli.synthetic.parts import find_parts
-    from deca_cli.train.synthetic_network import SyntheticNetwork, SyntheticObjective, synthetic_layout
+    from deca_cli.train.synthetic_pack import request_for
 
     torch.manual_seed(0)
-    settings = miniature()
-    assets, _ = load_head(HEAD_FILE)
-    head = HeadModel(assets)
-    parts = find_parts(head, assets, 64)
-    batch = FaceGenerator(head, parts, settings.generator, 0).batch(8)
-    layout = synthetic_layout(head)
-    network = SyntheticNetwork("resnet18", layout)
-    objective = SyntheticObjective(head, parts.face_vertices, layout, settings.weights)
+    settings, head, parts, albedo = small_studio()
+    batch = FaceGenerator(head, parts, settings.generator, 0).batch(8, 2)
+    layout = synthetic_layout(head, albedo.components, settings.detail_size)
+    network = SyntheticNetwork("resnet18", layout, settings.gradient_shares)
+    objective = synthetic._objective(head, albedo, parts, layout, settings)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    errors = []
+    seen = []
     for _ in range(12):
-        loss, means = objective(*network(batch.images), batch)
+        request = request_for(batch, settings)
+        loss, means = objective(network(batch.images, request), batch, request)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        errors.append(means["nme"].item())
-    assert errors[-1] < 0.6 * errors[0]
+        seen.append({name: float(value) for name, value in means.items()})
+    assert seen[-1]["nme"] < 0.6 * seen[0]["nme"]
+    assert seen[-1]["tone_off"] < 0.8 * seen[0]["tone_off"]
+    assert seen[-1]["picture_off"] < seen[0]["picture_off"]
+
+
+def small_studio() -> tuple[SyntheticSettings, HeadModel, HeadParts, Albedo]:
+    settings = miniature()
+    settings = replace(settings, generator=replace(settings.generator, detail=True, no_face_share=0.0))
+    assets, colours = load_head(HEAD_FILE)
+    head = HeadModel(assets)
+    return settings, head, find_parts(head, assets, 64), Albedo(colours)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A batch of four pictures of two people, with head, albedo and parts."""
+    settings, head, parts, albedo = small_studio()
+    return FaceGenerator(head, parts, settings.generator, 3).batch(4, 2), head, parts, albedo
+
+
+def test_points_on_the_face_are_spread_evenly_and_the_albedo_there_is_that_of_the_map(drawn):
+    _, head, parts, albedo = drawn
+    colours = FaceColours(head, albedo, parts.face_vertices)
+    assert len(colours.vertices) == len(set(colours.vertices.tolist())) == 512
+    codes = torch.randn(2, albedo.components, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(colours.of(codes), colours.of_maps(albedo(codes)), atol=1e-5, rtol=0)
+
+
+def test_the_right_light_and_albedo_cost_nothing_but_their_size(drawn):
+    batch, head, parts, albedo = drawn
+    colours = FaceColours(head, albedo, parts.face_vertices)
+    objective = AppearanceObjective(head, colours, LossWeights())
+    codes = torch.randn(4, albedo.components, generator=torch.Generator().manual_seed(0))
+    _, normals, seen = objective.seen_points(batch)
+    assert seen.mean() > 0.05
+    shaded = colours.of(codes) * sh_shading(normals[..., None], batch.light)[..., 0]
+    right = AppearanceObjective(head, colours, LossWeights())
+    right.seen_points = lambda _: (shaded, normals, seen)
+    truth = replace(batch, albedo=albedo(codes))
+    parts_right = {"albedo": codes, "light": batch.light.flatten(1)}
+    terms, values = right(parts_right, truth)
+    assert values["tone_off"].max() < 1e-4
+    assert values["picture_off"].max() < 1e-4
+    assert terms["light_shape"].max() < 1e-6
+    brighter = {"albedo": codes, "light": 1.5 * batch.light.flatten(1)}
+    assert right(brighter, truth)[0]["photometric"].mean() > 0.1
+    assert right(brighter, truth)[0]["light_shape"].max() < 1e-5
+
+
+def test_points_behind_hair_and_on_the_far_side_are_not_compared(drawn):
+    batch, head, parts, albedo = drawn
+    objective = AppearanceObjective(head, FaceColours(head, albedo, parts.face_vertices), LossWeights())
+    covered = replace(batch, skin_mask=torch.zeros_like(batch.skin_mask))
+    assert objective.seen_points(covered)[2].sum() == 0
+    _, normals, seen = objective.seen_points(replace(batch, skin_mask=torch.ones_like(batch.skin_mask)))
+    assert (normals[:, 2][seen > 0] > 0.3).all()
+
+
+def test_the_true_displacement_costs_nothing_and_none_at_all_counts_as_1(drawn):
+    batch, head, _, _ = drawn
+    objective = DetailObjective(head, LossWeights())
+    request = detail_request(4, 4, 2, batch.other_expression)
+    truth = torch.cat([batch.displacement, batch.other_displacement])
+    codes = torch.zeros(4, 8)
+    terms, values = objective(truth, codes, batch, request)
+    assert terms["displacement"] == 0
+    assert terms["slope"] < 1e-5
+    terms, values = objective(torch.zeros_like(truth), codes, batch, request)
+    assert values["displacement_share"].item() == pytest.approx(1)
+    assert terms["slope"] > 0
+
+
+def test_a_ramp_on_the_chart_has_the_slope_of_its_rise_per_metre(drawn):
+    _, head, _, _ = drawn
+    objective = DetailObjective(head, LossWeights())
+    ramp = 1e-4 * torch.arange(256.0).expand(1, 1, 256, 256)  # 0.1 mm more from each texel to the next
+    slopes = objective.slopes(ramp)[0]
+    face = head.face_eye_mask[:-1, :-1] > 0.99
+    assert slopes[1].abs().max() == 0
+    assert 0.04 < slopes[0][face].median() < 0.2  # texels of the face are about a millimetre wide
+
+
+def test_each_face_is_paired_with_the_next_picture_of_the_same_person():
+    request = detail_request(12, 6, 3, torch.zeros(12, 52))
+    assert request.rows.tolist() == [0, 1, 2, 3, 4, 5]
+    assert request.partners.tolist() == [1, 2, 0, 4, 5, 3]
+    alone = detail_request(4, 3, 1, torch.zeros(4, 52))
+    assert alone.partners.tolist() == [0, 1, 2]

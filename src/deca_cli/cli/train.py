@@ -26,52 +26,71 @@ def synthetic(
     head: Annotated[
         Path | None, typer.Option(help="Head file to learn; the bundled open head if left out.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML of settings, such as a pack's training.yaml; options change it.")
+    ] = None,
     minutes: Annotated[
-        float, typer.Option(help="How long to train; the learning rate follows the time.")
-    ] = 10.0,
+        float | None, typer.Option(help="How long to train (10); the learning rate follows the time.")
+    ] = None,
     max_steps: Annotated[
-        int, typer.Option(help="Stop after that many steps, if that comes first.")
-    ] = 1_000_000,
-    batch_size: Annotated[int, typer.Option(help="Faces per step and process.")] = 256,
-    backbone: Annotated[str, typer.Option(help="resnet18, resnet34 or resnet50.")] = "resnet18",
-    image_size: Annotated[int, typer.Option(help="Side of the crops in pixels, a multiple of 8.")] = 160,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1.5e-3,
+        int | None, typer.Option(help="Stop after that many steps, if that comes first.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Faces per step and process (256).")] = None,
+    backbone: Annotated[str | None, typer.Option(help="resnet18, resnet34 or resnet50.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the crops in pixels, a multiple of 8 (160).")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate (1.5e-3).")] = None,
     init: Annotated[
         Path | None,
-        typer.Option(help="Pack folder whose encoder the run starts from; fresh weights if left out."),
+        typer.Option(help="Pack folder whose networks the run starts from; fresh weights if left out."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of faces and weights.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of faces and weights (0).")] = None,
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     fused: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            help="Compile the pixel arithmetic of the pictures: half a minute at the start, then faster."
+            "--fused/--no-fused",
+            help="Compile the pixel arithmetic of the pictures: half a minute at the start, then faster.",
         ),
+    ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Compile the networks: a minute at the start."),
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as NAME=VALUE or GROUP.NAME=VALUE.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUTPUT.")] = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Show how long each part of a step takes.")
     ] = False,
     preview: Annotated[
         Path | None, typer.Option(help="Only draw a sheet of training pictures into this PNG, and stop.")
     ] = None,
 ) -> None:
-    """Train the coarse encoder on synthetic faces (several GPUs: start it with torchrun)."""
-    from dataclasses import replace
-
+    """Train encoder and detail decoder on synthetic faces (several GPUs: start it with torchrun)."""
     import torch
 
     from deca_cli.packs.folders import pack_folder
-    from deca_cli.train.settings import SyntheticSettings
     from deca_cli.train.synthetic import train_synthetic
+    from deca_cli.train.synthetic_config import load_settings
 
     head_file = head or pack_folder("open") / "head.npz"
-    settings = SyntheticSettings(
-        backbone=backbone,
-        minutes=minutes,
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        init=None if init is None else str(init),
-    )
-    settings = replace(settings, generator=replace(settings.generator, image_size=image_size, fused=fused))
+    given = {
+        "minutes": minutes,
+        "max_steps": max_steps,
+        "batch_size": batch_size,
+        "backbone": backbone,
+        "learning_rate": learning_rate,
+        "init": None if init is None else str(init),
+        "seed": seed,
+        "compiled": compiled,
+        "generator.image_size": image_size,
+        "generator.fused": fused,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(config, values, options or ())
     torch.set_float32_matmul_precision("high")  # tensor cores for the head's bases; geometry stays float32
     if preview is not None:
         from deca_cli.train.preview import draw_preview
@@ -79,13 +98,16 @@ def synthetic(
         draw_preview(head_file, settings, device, preview)
         typer.echo(f"training pictures: {preview}")
         return
-    pack = train_synthetic(head_file, output, settings, device, _echo)
+    pack = train_synthetic(head_file, output, settings, device, _echo, resume=resume, timings=timings)
     typer.echo(f"model pack: {pack}\nuse it with: deca reconstruct PHOTO --model {pack}")
 
 
 def _echo(progress: Progress) -> None:
-    names = ("nme", "expression", "identity", "face_score")
-    values = "  ".join(f"{name} {progress.values[name]:.3f}" for name in names)
+    names = ("nme", "expression", "identity", "face_score", "tone_off", "picture_off", "displacement_share")
+    known = [name for name in names if name in progress.values]
+    values = "  ".join(f"{name} {progress.values[name]:.3f}" for name in known)
     typer.echo(
         f"{progress.elapsed_s:6.0f} s  step {progress.step:6d}  {progress.faces_per_s:6.0f} faces/s  {values}"
     )
+    if progress.parts_ms:
+        typer.echo("    ms: " + "  ".join(f"{name} {value:.1f}" for name, value in progress.parts_ms.items()))

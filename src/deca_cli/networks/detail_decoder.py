@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-MAX_DISPLACEMENT_M = 0.01
+OFFICIAL_LIMIT_M = 0.01
 JAW_SIZE = 3
 START_SIZE = 8  # pixels a side before the first of five doublings
 OFFICIAL_NORM_EPS = 0.8  # the official weights were trained with it by mistake and need it (spec K1)
@@ -23,10 +23,18 @@ class DetailDecoder(nn.Module):
         expression_size: Width of the expression code.
         detail_size: Width of the detail code.
         norm_eps: Added to the variance in all normalisations but the first.
+        limit_m: Largest displacement either way, metres.
     """
 
-    def __init__(self, expression_size: int, detail_size: int, norm_eps: float = OFFICIAL_NORM_EPS) -> None:
+    def __init__(
+        self,
+        expression_size: int,
+        detail_size: int,
+        norm_eps: float = OFFICIAL_NORM_EPS,
+        limit_m: float = OFFICIAL_LIMIT_M,
+    ) -> None:
         super().__init__()
+        self.limit_m = limit_m
         self.l1 = nn.Sequential(
             nn.Linear(JAW_SIZE + expression_size + detail_size, WIDTHS[0] * START_SIZE * START_SIZE)
         )
@@ -42,6 +50,6 @@ class DetailDecoder(nn.Module):
         self.conv_blocks = nn.Sequential(*layers)
 
     def forward(self, jaw_pose: Tensor, expression: Tensor, detail: Tensor) -> Tensor:
-        """[B, 3] axis-angle, [B, E] and [B, D] codes -> [B, 1, 256, 256] metres, at most 1 cm either way."""
+        """[B, 3] axis-angle, [B, E] and [B, D] codes -> [B, 1, 256, 256] metres."""
         start = self.l1(torch.cat([jaw_pose, expression, detail], dim=1))
-        return self.conv_blocks(start.unflatten(1, (WIDTHS[0], START_SIZE, START_SIZE))) * MAX_DISPLACEMENT_M
+        return self.conv_blocks(start.unflatten(1, (WIDTHS[0], START_SIZE, START_SIZE))) * self.limit_m

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deca_cli.errors import ModelError
 from deca_cli.networks.codes import CodeSizes
-from deca_cli.networks.detail_decoder import OFFICIAL_NORM_EPS
+from deca_cli.networks.detail_decoder import OFFICIAL_LIMIT_M, OFFICIAL_NORM_EPS
 from deca_cli.networks.layout import Layout, check_layout
 from deca_cli.networks.preprocessing import Preprocessing
 from deca_cli.networks.resnet import BACKBONES
@@ -58,6 +58,8 @@ class Manifest:
     detail_hidden: int | None = None
     detail_norm_eps: float = OFFICIAL_NORM_EPS
     """Added to the variances in the detail decoder; the official weights need 0.8."""
+    detail_limit_m: float = OFFICIAL_LIMIT_M
+    """Largest displacement either way, metres."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What the weights were made from: seed, package version, data, time; texts and numbers."""
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -78,8 +80,9 @@ class Manifest:
                 "a detail code needs one source, either `detail_backbone` or `detail` in the layout, and without a "
                 f"code there is none; sizes.detail is {self.sizes.detail}, sources are {sources}"
             )
-        if self.detail_norm_eps <= 0:
-            raise ValueError(f"detail_norm_eps must be positive, but is {self.detail_norm_eps}")
+        for name in ("detail_norm_eps", "detail_limit_m"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
         if "/" in self.head or "\\" in self.head:
             raise ValueError(f"the head file must lie in the pack itself, but is {self.head!r}")
 

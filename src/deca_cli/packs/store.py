@@ -88,7 +88,9 @@ def build_networks(manifest: Manifest) -> dict[str, torch.nn.Module]:
     if manifest.detail_backbone is not None:
         networks[DETAIL_ENCODER] = Encoder(manifest.detail_backbone, sizes.detail, manifest.detail_hidden)
     if manifest.has_detail:
-        networks[DETAIL_DECODER] = DetailDecoder(sizes.expression, sizes.detail, manifest.detail_norm_eps)
+        networks[DETAIL_DECODER] = DetailDecoder(
+            sizes.expression, sizes.detail, manifest.detail_norm_eps, manifest.detail_limit_m
+        )
     return networks
 
 

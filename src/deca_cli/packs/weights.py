@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from deca_cli.errors import ModelError
 
@@ -89,4 +89,4 @@ def save_weights(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype) ->
         for name, tensor in state.items()
         if not name.endswith(COUNTER)
     }
-    save_file(stored, path)
+    path.write_bytes(save(stored))  # the library's own writer lets nobody but the owner read the file

@@ -22,6 +22,26 @@ class LossWeights:
     identity: float = 0.03
     dense: float = 0.25
     face_score: float = 0.5
+    albedo: float = 4.0  # display values 0..1
+    tone: float = 6.0  # the same, of the mean over the face
+    albedo_code: float = 0.003
+    photometric: float = 4.0  # display values 0..1
+    light_colour: float = 0.05
+    light_shape: float = 0.3  # relative to the first harmonic of each colour
+    displacement: float = 20.0  # millimetres
+    slope: float = 30.0  # tangent of the angle by which the normal turns
+    detail_code: float = 0.001
+
+
+@dataclass(frozen=True)
+class GradientShares:
+    """How much of the gradient of a part's terms reaches the encoder's backbone: 0 = none, 1 = all.
+
+    What a picture hides cannot be learnt from it; with less than 1 the attempt disturbs the coarse answers less.
+    """
+
+    appearance: float = 0.5  # albedo and light
+    detail: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,19 +53,26 @@ class SyntheticSettings:
     """
 
     backbone: str = "resnet18"
-    init: str | None = None  # pack whose encoder the run starts from
+    init: str | None = None  # pack whose networks the run starts from
     minutes: float = 10.0
     max_steps: int = 1_000_000
     batch_size: int = 256  # per process
+    per_person: int = 2  # pictures of each person in a batch
+    detail_size: int = 128  # of the wrinkle code; 0 = no detail
+    detail_faces: int = 64  # of a batch whose displacement is decoded and judged
     learning_rate: float = 1.5e-3
+    decoder_learning_rate: float = 0.5  # of the detail decoder, times the learning rate
     weight_decay: float = 0.05
     warmup_steps: int = 300
     gradient_clip: float = 5.0
     ema: float = 0.999
     seed: int = 0
-    save_every_s: float = 120.0
+    compiled: bool = False  # compile the networks: a minute at the start, then faster steps
+    renew_every: int = 500  # steps after which new backgrounds are painted; only then a run is saved
+    save_every_s: float = 100.0
     validation_faces: int = 512
     weights: LossWeights = field(default_factory=LossWeights)
+    gradient_shares: GradientShares = field(default_factory=GradientShares)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
 
     def __post_init__(self) -> None:
@@ -53,6 +80,15 @@ class SyntheticSettings:
             raise UsageError(
                 f"Training needs batch_size >= 2 (got {self.batch_size}), minutes > 0 (got {self.minutes}) and "
                 f"max_steps >= 1 (got {self.max_steps})."
+            )
+        if self.per_person < 1 or self.batch_size % self.per_person:
+            raise UsageError(
+                f"batch_size must be a multiple of per_person, but they are {self.batch_size} and {self.per_person}."
+            )
+        if self.detail_size and (self.detail_faces < 1 or self.detail_faces % self.per_person):
+            raise UsageError(
+                f"detail_faces must be a positive multiple of per_person, but they are {self.detail_faces} and "
+                f"{self.per_person}. Set detail_size to 0 to train without detail."
             )
         if self.generator.image_size % 8:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""The synthetic stage: the coarse encoder learns from rendered faces whose truth is known.
+"""The synthetic stage: the networks of an open pack learn from rendered faces whose truth is known.
 
 One process per GPU; under ``torchrun`` every process draws its own faces and gradients are averaged (DDP).
 """
@@ -8,37 +8,43 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deca_cli.errors import ModelError, UsageError
+from deca_cli.errors import UsageError
+from deca_cli.heads.albedo import Albedo
 from deca_cli.heads.assets import load_head
 from deca_cli.heads.model import HeadModel
-from deca_cli.networks.codes import CodeSizes
 from deca_cli.networks.preprocessing import Preprocessing
-from deca_cli.packs.manifest import FILE_NAME, Manifest, read_manifest
-from deca_cli.packs.store import save_pack
-from deca_cli.packs.weights import load_weights
+from deca_cli.packs.store import DETAIL_DECODER
 from deca_cli.synthetic.generator import FaceGenerator
-from deca_cli.synthetic.parts import HeadParts, find_parts
+from deca_cli.synthetic.parts import find_parts
 from deca_cli.train.average import MovingAverage
 from deca_cli.train.processes import Process, joined_processes
-from deca_cli.train.synthetic_network import SyntheticNetwork, SyntheticObjective, synthetic_layout
+from deca_cli.train.run_state import RunState, read_state, write_state
+from deca_cli.train.step_clock import StepClock
+from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
+from deca_cli.train.synthetic_config import FILE_NAME as SETTINGS_FILE
+from deca_cli.train.synthetic_config import settings_text
+from deca_cli.train.synthetic_detail import DetailObjective
+from deca_cli.train.synthetic_network import SyntheticNetwork, synthetic_layout
+from deca_cli.train.synthetic_objective import SyntheticObjective
+from deca_cli.train.synthetic_pack import PackWriter, Validation, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from deca_cli.networks.layout import Layout
+    from deca_cli.synthetic.parts import HeadParts
     from deca_cli.train.settings import SyntheticSettings
 
 AGREE_EVERY = 10  # steps between looks at the clock, which all processes share
 REPORT_EVERY_S = 5.0
-RENEW_EVERY = 500  # steps after which new background textures are painted
-VALIDATION_SEED = 10_000_019  # far from every training seed
-LEAST_FACE_SCORE = 0.99  # half faces, clothes and noise that look like a face score below, faces above 0.999
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Progress:
     faces_seen: int
     faces_per_s: float
     values: dict[str, float]
+    parts_ms: dict[str, float] = field(default_factory=dict)  # time of a step by part, when asked for
 
 
 def learning_rate_at(settings: SyntheticSettings, step: int, done: float) -> float:
@@ -64,8 +71,11 @@ def train_synthetic(
     settings: SyntheticSettings,
     device: str,
     report: Callable[[Progress], None],
+    *,
+    resume: bool = False,
+    timings: bool = False,
 ) -> Path:
-    """Train an encoder and save it as a model pack.
+    """Train encoder and detail decoder and save them as a model pack.
 
     Args:
         head_file: the head to learn, a file of `deca_cli.heads.assets.save_head` with vertex regions.
@@ -73,6 +83,8 @@ def train_synthetic(
         settings: everything else.
         device: ``cuda`` or ``cpu``.
         report: called with the progress every few seconds, in the first process only.
+        resume: go on from the state in ``output``.
+        timings: measure the parts of a step; slower.
 
     Returns:
         The folder of the pack.
@@ -80,112 +92,174 @@ def train_synthetic(
     Raises:
         DeviceError: no GPU where one was asked for.
         ModelError: the head or the pack to start from cannot be used.
-        OutputError: the pack cannot be written.
-        UsageError: training diverged.
+        OutputError: the pack or the state cannot be written.
+        UsageError: training diverged, or there is nothing to resume.
     """
+    settings = replace(settings, generator=replace(settings.generator, detail=settings.detail_size > 0))
     with joined_processes(device) as process:
         torch.manual_seed(settings.seed)
-        assets, _ = load_head(head_file)
-        head = HeadModel(assets).to(process.device)
-        parts = find_parts(head, assets, settings.generator.texture_size)
-        return _Run(head_file, output, settings, process, head, parts).train(report)
+        run = _Run(head_file, output, settings, process, StepClock(process.device, timings))
+        if resume:
+            run.resume()
+        return run.train(report)
 
 
-def _optimizer(network: nn.Module, settings: SyntheticSettings) -> torch.optim.Optimizer:
+def stream_seed(seed: int, rank: int, step: int) -> int:
+    """Seed of the pictures that a process draws from a step on."""
+    high, low = np.random.SeedSequence([seed, rank, step]).generate_state(2, np.uint32).tolist()
+    return (high >> 1) << 32 | low
+
+
+def _optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> torch.optim.Optimizer:
     """AdamW without weight decay on biases and normalisation, whose scale means something."""
-    matrices = [p for p in network.parameters() if p.dim() > 1]
-    vectors = [p for p in network.parameters() if p.dim() <= 1]
+    rates = {False: 1.0, True: settings.decoder_learning_rate}
     groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {
+            "params": [
+                parameter
+                for name, parameter in network.named_parameters()
+                if (name.startswith(DETAIL_DECODER), parameter.dim() > 1) == (in_decoder, is_matrix)
+            ],
+            "weight_decay": settings.weight_decay if is_matrix else 0.0,
+            "rate": rates[in_decoder],
+        }
+        for in_decoder in (False, True)
+        for is_matrix in (False, True)
     ]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=settings.learning_rate)
 
 
+def _objective(
+    head: HeadModel, albedo: Albedo | None, parts: HeadParts, layout: Layout, settings: SyntheticSettings
+) -> SyntheticObjective:
+    """What is judged: always the geometry, albedo and light where the head has colours, detail where asked for."""
+    weights, face = settings.weights, parts.face_vertices
+    appearance = (
+        None if albedo is None else AppearanceObjective(head, FaceColours(head, albedo, face), weights)
+    )
+    detail = DetailObjective(head, weights) if settings.detail_size else None
+    return SyntheticObjective(head, face, layout, weights, appearance, detail)
+
+
 class _Run:
-    """One training: network, generator, optimiser, average, clock."""
+    """One training: networks, generator, optimiser, average, clock."""
 
     def __init__(
-        self,
-        head_file: Path,
-        output: Path,
-        settings: SyntheticSettings,
-        process: Process,
-        head: HeadModel,
-        parts: HeadParts,
+        self, head_file: Path, output: Path, settings: SyntheticSettings, process: Process, clock: StepClock
     ) -> None:
-        self.head_file, self.output, self.settings, self.process = head_file, output, settings, process
+        self.output, self.settings, self.process, self.clock = output, settings, process, clock
         generator = settings.generator
-        self.layout = synthetic_layout(head)
+        assets, colours = load_head(head_file)
+        head = HeadModel(assets).to(process.device)
+        albedo = None if colours is None else Albedo(colours).to(process.device)
+        parts = find_parts(head, assets, generator.texture_size)
+        layout = synthetic_layout(head, 0 if albedo is None else albedo.components, settings.detail_size)
         self.preprocessing = Preprocessing(
             generator.image_size, generator.crop.factor, "max", -0.5, mean=0.45, std=0.25
         )
-        self.objective = SyntheticObjective(head, parts.face_vertices, self.layout, settings.weights)
-        self.network = SyntheticNetwork(settings.backbone, self.layout)
-        self.earlier = self._start_from(Path(settings.init)) if settings.init else {}
+        self.objective = _objective(head, albedo, parts, layout, settings)
+        self.network = SyntheticNetwork(settings.backbone, layout, settings.gradient_shares)
+        self.earlier = self._start_from(settings.init) if settings.init else {}
         self.network = self.network.to(process.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.compiled:
+            self.network.compile_parts()
         alone = process.world == 1
         self.trained = self.network if alone else nn.parallel.DistributedDataParallel(self.network)
         self.optimizer = _optimizer(self.network, settings)
         self.average = MovingAverage(self.network, settings.ema)
-        check = FaceGenerator(
-            head, parts, replace(generator, no_face_share=0.0, fused=False), VALIDATION_SEED
+        self.validation = Validation(head, parts, settings) if process.first else None
+        self.generator = FaceGenerator(
+            head, parts, generator, stream_seed(settings.seed, process.rank, step=0)
         )
-        per_batch = min(64, settings.validation_faces)
-        self.validation = [check.batch(per_batch) for _ in range(settings.validation_faces // per_batch)]
-        self.generator = FaceGenerator(head, parts, generator, settings.seed * 1000 + process.rank)
+        self.writer = PackWriter(head_file, output / "pack", layout, self.preprocessing, settings)
+        self.step, self.done, self.earlier_s = 0, 0.0, 0.0
 
-    def _start_from(self, folder: Path) -> dict[str, Any]:
-        """Take the encoder of an earlier run; returns where that one came from."""
-        manifest = read_manifest(folder / FILE_NAME)
-        if (manifest.backbone, manifest.layout) != (self.settings.backbone, self.layout):
-            raise ModelError(
-                f"The run cannot start from {folder}: its encoder is a {manifest.backbone} that answers "
-                f"{manifest.layout}, but a {self.settings.backbone} that answers {self.layout} is wanted. "
-                "Choose the same backbone and head."
-            )
-        load_weights(self.network.encoder, folder / "encoder.safetensors")
+    def _start_from(self, init: str) -> dict[str, Any]:
+        """Take over the networks of an earlier run; returns where that one came from."""
+        from pathlib import Path
+
+        folder = Path(init)
+        manifest = self.network.take_over(folder, self.settings.backbone)
         kept = ("steps", "faces_seen", "minutes", "processes", "settings")
-        return {f"earlier_{name}": manifest.provenance[name] for name in kept if name in manifest.provenance}
+        provenance = dict(manifest.provenance)
+        if (folder / SETTINGS_FILE).is_file():
+            provenance["settings"] = (folder / SETTINGS_FILE).read_text(encoding="utf-8")
+        return {f"earlier_{name}": provenance[name] for name in kept if name in provenance}
+
+    def resume(self) -> None:
+        """Go on where the state in the output folder ends.
+
+        Raises:
+            UsageError: there is none, or it belongs to other settings.
+        """
+        state = read_state(self.output, self.process.device)
+        if state.settings != settings_text(self.settings):
+            raise UsageError(
+                f"The run in {self.output} was started with other settings (see {self.output / 'pack' / SETTINGS_FILE}): "
+                "resume it with the same ones, or start a new run in another folder with --init."
+            )
+        self.network.load_state_dict(state.network)
+        self.average.state = state.average
+        self.optimizer.load_state_dict(state.optimizer)
+        self.step, self.done, self.earlier_s = state.step, state.done, state.elapsed_s
+        self._renew()
+
+    def _renew(self) -> None:
+        """Let the pictures from here on follow from seed and step alone, with new backgrounds."""
+        seed = stream_seed(self.settings.seed, self.process.rank, self.step)
+        self.generator.draws.stream.manual_seed(seed)
+        self.generator.studio.crowd = None
+        self.generator.renew()
 
     def train(self, report: Callable[[Progress], None]) -> Path:
         """The loop: learning rate, batch, loss, step, average, now and then a report and a saved pack."""
-        s, start = self.settings, time.monotonic()
-        reported = saved = start
-        reported_step, step, done = 0, 0, 0.0
-        while done < 1.0:
+        s, start = self.settings, time.monotonic() - self.earlier_s
+        reported = saved = time.monotonic()
+        reported_step = self.step
+        while self.done < 1.0:
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate_at(s, step, done)
+                group["lr"] = group["rate"] * learning_rate_at(s, self.step, self.done)
             means = self._step()
-            self.average.update(self.network, step)
-            step += 1
-            if step % RENEW_EVERY == 0:
-                self.generator.renew()
+            self.step += 1
             now = time.monotonic()
-            if step % AGREE_EVERY == 0 or step >= s.max_steps:
-                done = self.process.agree(max((now - start) / (60 * s.minutes), step / s.max_steps))
-            if self.process.first and (now - reported > REPORT_EVERY_S or done >= 1.0):
+            if self.step % AGREE_EVERY == 0 or self.step >= s.max_steps:
+                share = max((now - start) / (60 * s.minutes), self.step / s.max_steps)
+                self.done = self.process.agree(share)
+            if self.process.first and (now - reported > REPORT_EVERY_S or self.done >= 1.0):
                 faces = s.batch_size * self.process.world
-                rate = (step - reported_step) * faces / (now - reported)
-                self._tell(report, Progress(step, now - start, step * faces, rate, _numbers(means)))
-                reported, reported_step = now, step
-            if self.process.first and now - saved > s.save_every_s:
-                saved = now
-                self.save(step, now - start)
+                rate = (self.step - reported_step) * faces / (now - reported)
+                progress = Progress(self.step, now - start, self.step * faces, rate, _numbers(means))
+                self._tell(report, replace(progress, parts_ms=self.clock.milliseconds()))
+                reported, reported_step = now, self.step
+            if self.step % s.renew_every == 0:
+                self._renew()
+                if self.process.first and now - saved > s.save_every_s and self.done < 1.0:
+                    saved = now
+                    self.save(now - start)
         if self.process.first:
-            self.save(step, time.monotonic() - start)
-        return self.output / "pack"
+            self.save(time.monotonic() - start)
+        return self.writer.folder
 
     def _step(self) -> dict[str, Tensor]:
-        batch = self.generator.batch(self.settings.batch_size)
+        s, clock = self.settings, self.clock
+        clock.start()
+        batch = self.generator.batch(s.batch_size, s.per_person)
+        request = request_for(batch, s)
         images = self._prepare(batch.images)
+        clock.mark("draw")
         with torch.autocast(self.process.device.type, torch.bfloat16):
-            raw, dense = self.trained(images)
-        loss, means = self.objective(raw, dense, batch)
+            answer = self.trained(images, request)
+        clock.mark("forward")
+        loss, means = self.objective(answer, batch, request)
+        clock.mark("losses")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        clock.mark("backward")
+        nn.utils.clip_grad_norm_(self.network.parameters(), s.gradient_clip)
         self.optimizer.step()
+        self.average.update(self.network, self.step)
+        clock.mark("update")
         return means
 
     def _prepare(self, images: Tensor) -> Tensor:
@@ -204,54 +278,46 @@ class _Run:
             log.write(json.dumps(asdict(progress)) + "\n")
         report(progress)
 
-    @torch.no_grad()
-    def validate(self) -> float:
-        """Landmark error in percent of the averaged weights on faces that are never trained on."""
-        network = SyntheticNetwork(self.settings.backbone, self.layout).to(self.process.device)
-        network.load_state_dict(self.average.state)
-        network.eval()
-        errors = []
-        for batch in self.validation:
-            raw, dense = network(self._prepare(batch.images))
-            errors.append(self.objective(raw, dense, batch)[1]["nme"])
-        return float(torch.stack(errors).mean())
-
-    def save(self, step: int, elapsed_s: float) -> None:
-        """Write the averaged encoder as a pack."""
-        prefix = "encoder."
-        state = {
-            name.removeprefix(prefix): value
-            for name, value in self.average.state.items()
-            if name.startswith(prefix)
-        }
-        head = self.objective.head
-        manifest = Manifest(
-            name=self.output.name,
-            licence="Apache-2.0",
-            backbone=self.settings.backbone,
-            layout=self.layout,
-            sizes=CodeSizes(
-                shape=head.shape_size, albedo=0, expression=head.expression_size, light=0, detail=0
-            ),
-            preprocessing=self.preprocessing,
-            head=self.head_file.name,
-            expression_range=(0.0, 1.0),
-            least_face_score=LEAST_FACE_SCORE,
-            provenance=self._provenance(step, elapsed_s),
-            accuracy={"synthetic_nme_percent": round(self.validate(), 3)},
+    def save(self, elapsed_s: float) -> None:
+        """Write the averaged networks as a pack, and the state to go on from."""
+        accuracy = self._accuracy()
+        self.writer.write(self.objective.head, self.average.state, self._provenance(elapsed_s), accuracy)
+        state = RunState(
+            step=self.step,
+            done=self.done,
+            elapsed_s=elapsed_s,
+            settings=settings_text(self.settings),
+            network=self.network.state_dict(),
+            average=self.average.state,
+            optimizer=self.optimizer.state_dict(),
         )
-        save_pack(self.output / "pack", manifest, self.head_file, {"encoder": state})
+        write_state(self.output, state)
 
-    def _provenance(self, step: int, elapsed_s: float) -> dict[str, Any]:
+    def _accuracy(self) -> dict[str, float]:
+        """Errors on unseen faces, by the names of the manifest."""
+        if self.validation is None:
+            return {}
+        measured = self.validation.measure(
+            self.average.state, self.writer.layout, self.objective, self.preprocessing
+        )
+        names = {
+            "nme": "synthetic_nme_percent",
+            "tone_off": "synthetic_tone_error",
+            "picture_off": "synthetic_picture_error",
+            "displacement_share": "synthetic_displacement_error_share",
+        }
+        return {names[name]: value for name, value in measured.items()}
+
+    def _provenance(self, elapsed_s: float) -> dict[str, Any]:
         device = self.process.device
         return {
             "stage": "synthetic",
-            "steps": step,
-            "faces_seen": step * self.settings.batch_size * self.process.world,
+            "steps": self.step,
+            "faces_seen": self.step * self.settings.batch_size * self.process.world,
             "minutes": round(elapsed_s / 60, 2),
             "processes": self.process.world,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "settings": json.dumps(asdict(self.settings)),
+            "settings": SETTINGS_FILE,
             **self.earlier,
         }
 

@@ -1,0 +1,64 @@
+"""The state of an unfinished run on disk: written in one step, read without running anything in the file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deca_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME = "state.pt"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """All that a run needs to go on as if it had never stopped; its pictures follow from seed and step."""
+
+    step: int
+    done: float  # share of the run, 0..1
+    elapsed_s: float
+    settings: str  # YAML
+    network: dict[str, Any]
+    average: dict[str, Any]
+    optimizer: dict[str, Any]
+
+
+def write_state(folder: Path, state: RunState) -> None:
+    """Replace the state in a run's folder; an older one stays until the new one is whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path, new = folder / FILE_NAME, folder / f".{FILE_NAME}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(vars(state)), new)
+        os.replace(new, path)  # noqa: PTH105  # the name says that an older file goes
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"Cannot save the state of the run to {path}: {error}. Make room there.") from error
+
+
+def read_state(folder: Path, device: torch.device) -> RunState:
+    """Read the state of a run.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        return RunState(**torch.load(path, map_location=device, weights_only=True))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"There is nothing to resume in {folder} (no {FILE_NAME}): start it without --resume."
+        ) from error
+    except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"The state in {path} cannot be read ({error}): start again without --resume."
+        ) from error
