@@ -7,7 +7,8 @@ import pytest
 import skimage.data
 from skimage.feature import Cascade
 
-from deca_cli.photo.cascade import all_spans, compile_kernel, frontal_face_cascade, is_compiled, scan
+from deca_cli.photo.cascade import all_spans, compile_kernel, frontal_face_cascade, scan
+from deca_cli.photo.cascade_kernel import is_compiled
 from deca_cli.photo.find_faces import Face, find_faces
 from deca_cli.photo.lbp import group_hits
 from deca_cli.photo.read import Photo, read_photo

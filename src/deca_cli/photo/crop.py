@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from deca_cli.errors import InputError
+from deca_cli.photo import sample_kernel
 from deca_cli.photo.read import Photo
 
 PixelBox = tuple[float, float, float, float]
@@ -186,13 +187,15 @@ def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     """
     row_index, row_weight = _neighbours(rows, pixels.shape[0])
     column_index, column_weight = _neighbours(columns, pixels.shape[1])
-    size = len(rows)
-    picked = pixels[row_index[:, None], column_index[None, :]]  # [2S, 2S, 3]
-    lines = picked.astype(np.float32) * (row_weight[:, None, None] / np.float32(255))
-    lines = lines[:size] + lines[size:]  # [S, 2S, 3]
-    lines *= column_weight[None, :, None]
-    sampled = lines[:, :size] + lines[:, size:]  # [S, S, 3]
-    return np.ascontiguousarray(sampled.transpose(2, 0, 1))
+    return np.asarray(
+        sample_kernel.sample(
+            np.ascontiguousarray(pixels),
+            row_index,
+            row_weight / np.float32(255),
+            column_index,
+            column_weight,
+        )
+    )
 
 
 def _neighbours(positions: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
