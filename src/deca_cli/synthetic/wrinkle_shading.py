@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CAVITY_DEPTH = 0.0008  # metres: at that depth a valley is darkened by CAVITY_SHADE
 CAVITY_SHADE = 0.3
+STEEPEST = 1.0  # slopes approach it: where the coarse skin is squeezed, steeper ones would flicker between pixels
 
 
 class SurfaceFrames:
@@ -104,7 +105,7 @@ def bend(normals: Tensor, tangents: Tensor, rise: Tensor) -> Tensor:
     """Normals of the displaced surface.
 
     The displaced point is P + h n; the cross product of its derivatives, without the bending of n itself, is
-    T_right x T_up + h_right (n x T_up) + h_up (T_right x n).
+    T_right x T_up + h_right (n x T_up) + h_up (T_right x n). Slopes are softly limited to 45 degrees.
 
     Args:
         normals: [N, 3, H, W] unit normals of the coarse surface.
@@ -118,7 +119,10 @@ def bend(normals: Tensor, tangents: Tensor, rise: Tensor) -> Tensor:
     area = (torch.linalg.cross(right, up, dim=1) * normals).sum(1, keepdim=True)
     turned = rise[:, :1] * torch.linalg.cross(normals, up, dim=1)
     turned = turned + rise[:, 1:] * torch.linalg.cross(right, normals, dim=1)
-    return F.normalize(normals * area.abs().clamp_min(1e-12) + torch.sign(area) * turned, dim=1)
+    flat = area.abs().clamp_min(1e-12)
+    steepness = turned.norm(dim=1, keepdim=True) / flat
+    turned = turned * torch.rsqrt(1 + (steepness / STEEPEST) ** 2)
+    return F.normalize(normals * flat + torch.sign(area) * turned, dim=1)
 
 
 def cavity(height: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Zone:
 
 ZONES: Mapping[str, Zone] = {
     "forehead": Zone(zones.forehead, FOREHEAD, {"browOuterUp*": 0.75, "browInnerUp": 0.75}, 0.40, 0.60),
-    "glabella": Zone(zones.glabella, SIDES, {"browDown*": 1.0, "browInnerUp": 0.15}, 0.55, 0.80),
+    "glabella": Zone(zones.glabella, SIDES, {"browDown*": 1.0}, 0.55, 0.80),
     "nose_root": Zone(zones.nose_root, SIDES, {"browDown*": 0.7, "noseSneer*": 0.4}, 0.25, 0.50),
     "crows_feet": Zone(
         zones.crows_feet,
@@ -82,13 +82,11 @@ ZONES: Mapping[str, Zone] = {
     ),
     "marionette": Zone(zones.marionette, SIDES, {"mouthFrown*": 1.0, "mouthStretch*": 0.2}, 0.60, 0.70),
     "lip_lines": Zone(zones.lip_lines, WHOLE, {"mouthPucker": 1.0, "mouthFunnel": 0.35}, 0.25, 0.35),
-    "chin": Zone(
-        zones.chin, WHOLE, {"mouthShrugLower": 0.8, "mouthFrown*": 0.2, "mouthPucker": 0.2}, 0.4, 0.5
-    ),
+    "chin": Zone(zones.chin, WHOLE, {"mouthShrugLower": 0.8, "mouthPucker": 0.2}, 0.4, 0.5),
     "chin_dimples": Zone(
         zones.chin_dimples,
         WHOLE,
-        {"mouthShrugLower": 1.0, "mouthPucker": 0.2, "mouthFrown*": 0.1},
+        {"mouthShrugLower": 1.0, "mouthPucker": 0.2},
         0.04,
         0.35,
     ),

@@ -156,7 +156,7 @@ def _to_device(bank: _Bank, device: torch.device) -> _Bank:
 def _make_bank(zone: Zone, sheet: FaceSheet, shapes: RandomShapes) -> _Bank:
     """Draw the patterns of a zone and cut out the part of the chart that they need."""
     lines = zone.pattern(sheet, shapes)
-    room = sheet.mask * smooth_step(-sheet.lips, 0.3, 1.5) * smooth_step(-sheet.lid, 1.5, 3.0)
+    room = sheet.mask * smooth_step(-sheet.lips, 1.0, 2.5) * smooth_step(-sheet.lid, 1.5, 3.0)
     reliefs = torch.stack([relief(lines, width) for width in (SHARP, SOFT)]) * room
     used = reliefs.abs().amax((0, 1)) > 1e-3
     top, bottom = (int(used.any(1).nonzero()[end]) for end in (0, -1))
