@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deca_cli.cli.train_stages import add_to
+
 if TYPE_CHECKING:
     from deca_cli.train.synthetic import Progress
 
 app = typer.Typer(name="train", help="Train the networks of a model pack.", no_args_is_help=True)
+add_to(app)
 
 
 @app.callback()

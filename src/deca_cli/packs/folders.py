@@ -11,6 +11,7 @@ from deca_cli.packs.manifest import FILE_NAME
 
 OPEN = "open"
 DECA = "deca"
+IN_RUN = "pack"  # where a run of `deca train` keeps its pack
 
 
 def official_folder() -> Path:
@@ -19,7 +20,7 @@ def official_folder() -> Path:
 
 
 def pack_folder(name_or_path: str | Path) -> Path:
-    """The folder of a pack: `open` and `deca` by name, every other by its path.
+    """The folder of a pack: `open` and `deca` by name, every other by its path or that of a training run.
 
     Raises:
         ModelError: There is no pack; the message says how to get one.
@@ -35,7 +36,11 @@ def pack_folder(name_or_path: str | Path) -> Path:
         )
     else:
         folder = Path(name_or_path).expanduser()
-        cure = "give `open`, `deca` or the path of a folder that holds a model pack"
+        if not (folder / FILE_NAME).is_file() and (folder / IN_RUN / FILE_NAME).is_file():
+            folder = folder / IN_RUN
+        cure = (
+            "give `open`, `deca` or the path of a folder that holds a model pack, or of a run of `deca train`"
+        )
     if not (folder / FILE_NAME).is_file():
         raise ModelError(
             f"There is no model pack `{name_or_path}` (looked for {folder / FILE_NAME}): {cure}."

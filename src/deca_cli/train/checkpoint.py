@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from deca_cli.errors import ModelError
 from deca_cli.atomic import make_folder, write_file
+from deca_cli.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FORMAT = 1
 NAME = re.compile(r"step_(\d{8})\.safetensors")
 BEST = "best.safetensors"
 
@@ -52,7 +51,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
         OutputError: it cannot be written; an older file of that name stays as it was.
     """
     about = {
-        "format": FORMAT,
         "step": checkpoint.step,
         "settings": dict(checkpoint.settings),
         "values": dict(checkpoint.values),
@@ -78,11 +76,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt", device="cpu") as file:
             about = json.loads((file.metadata() or {})["deca"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        if about["format"] != FORMAT:
-            raise ValueError(f"its format is {about['format']}, this program reads {FORMAT}")
         return Checkpoint(int(about["step"]), tensors, about["settings"], about["values"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a readable checkpoint ({error}). Delete it; an earlier one is used.") from error
+        raise ModelError(
+            f"{path} is not a readable checkpoint ({error}). Delete it; an earlier one is used."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -119,13 +117,20 @@ class CheckpointFolder:
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that can be read, and a sentence for each newer one that cannot."""
-        problems = []
+        problems: list[str] = []
         for _, path in self.found():
-            try:
-                return load_checkpoint(path), problems
-            except ModelError as error:
-                problems.append(str(error))
+            checkpoint = self._readable(path, problems)
+            if checkpoint is not None:
+                return checkpoint, problems
         return None, problems
+
+    @staticmethod
+    def _readable(path: Path, problems: list[str]) -> Checkpoint | None:
+        try:
+            return load_checkpoint(path)
+        except ModelError as error:
+            problems.append(str(error))
+            return None
 
     def tidy(self) -> None:
         """Take away what a killed run left half written. Only for the one process that owns the run."""

@@ -34,7 +34,6 @@ TYPICAL_SIZE_M = 0.18  # side of the box around the 68 landmarks of an adult
 FIRST_LIGHT = 3.0  # first coefficient of a white light that shows the albedo a little darker than it is
 SMALL = 0.004  # spread of the first answers' weights: training starts near the mean face
 OPEN_NORM_EPS = 1e-5
-INNER_PREFIX = "network."
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +71,8 @@ def build_model(loaded: Loaded) -> tuple[Trainee, TrainSettings]:
     head_file = _head_file(settings, start, loaded.written)
     assets, albedo = load_head(head_file)
     albedo = albedo if settings.model.use_tex else None
+    if start is not None and "model.head" not in loaded.written:
+        settings = replace(settings, model=replace(settings.model, head=str(head_file)))
     settings = _resolve(settings, loaded.written, assets, albedo, start)
     manifest = _manifest(settings, head_file, assets, albedo)
     trainee = Trainee(_networks(manifest, assets, albedo), manifest, head_file, _origin(settings, start))
@@ -263,7 +264,9 @@ def _take_over(deca: Deca, start: Pack) -> None:
     for name in (f"{last}weight", f"{last}bias"):
         source[name] = _rows(source[name], start.manifest.layout, target[name], deca.layout)
     _load(deca.encoder, source, start)
-    same_detail = start.manifest.detail_backbone is not None and deca.sizes.detail == start.manifest.sizes.detail
+    same_detail = (
+        start.manifest.detail_backbone is not None and deca.sizes.detail == start.manifest.sizes.detail
+    )
     if deca.detail_encoder is not None and deca.detail_decoder is not None and same_detail:
         assert start.deca.detail_encoder is not None  # noqa: S101 - tells mypy
         assert start.deca.detail_decoder is not None  # noqa: S101 - tells mypy

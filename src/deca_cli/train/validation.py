@@ -1,0 +1,181 @@
+"""How good a stage is on people whom it never trains on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deca_cli.errors import InputError
+from deca_cli.heads.camera import project
+from deca_cli.train.data.loader import PersonLoader
+from deca_cli.train.data.truth import FOLDER, read_truth
+from deca_cli.train.objectives.coarse import CoarseObjective
+from deca_cli.train.objectives.detail import DetailObjective
+from deca_cli.train.processes import Process
+from deca_cli.train.stages import CoarseStage, DetailStage, codes_of, within_range
+
+if TYPE_CHECKING:
+    from deca_cli.heads.model import HeadModel
+    from deca_cli.networks.codes import Codes
+    from deca_cli.train.config.settings import TrainSettings
+    from deca_cli.train.data.batch import PersonBatch
+    from deca_cli.train.stages import Stage
+
+INNER = slice(17, 68)
+VALIDATION_SEED = 10_000_019
+
+
+class Validation:
+    """Held-out people, decoded once and kept on the device.
+
+    Measured are, where the model and the data allow it: `nme_percent` (inner landmarks, in percent of sqrt(w h) of the
+    label's box), `photometric` (mean difference of colours within the mask), `shape_mm` (vertices of the neutral face
+    after rigid alignment, and `mean_head_mm` for the mean head in place of the answer), in the detail stage
+    `detail_photometric` and `flat_photometric` (in UV space, with the answered displacement and with none).
+
+    Args:
+        stage: what is measured.
+        settings: of the run.
+        device: of the stage.
+
+    Raises:
+        InputError: there are no held-out people, or the data cannot be read.
+    """
+
+    def __init__(self, stage: Stage, settings: TrainSettings, device: torch.device) -> None:
+        self.stage = stage
+        data = replace(settings.dataset.for_validation(), num_workers=0)
+        loader = PersonLoader(
+            data.training_data, data, Process(0, 1, device), VALIDATION_SEED, split="held_out"
+        )
+        count = -(-min(settings.train.val_people, loader.people) // data.batch_size)
+        self.batches = list(islice(loader.batches(), count))
+        head, deca = stage.trainee.deca.head, stage.trainee.deca
+        self.has_colours = deca.albedo is not None and deca.sizes.light > 0
+        coarse = replace(
+            settings.loss.coarse, photo=1.0, id=0.0, lmk=0.0, eyed=0.0, lipd=0.0,
+            reg_shape=0.0, reg_exp=0.0, reg_tex=0.0, reg_light=0.0, shape_consistency=False, useSeg=True,
+        )  # fmt: skip
+        self.colours = CoarseObjective(deca, coarse) if self.has_colours else None
+        detail = replace(settings.loss.detail, photo_D=1.0, mrf=0.0, reg_z=0.0, reg_diff=0.0, reg_sym=0.0)
+        self.detail = DetailObjective(deca, detail) if isinstance(stage, DetailStage) else None
+        self.face = face_vertices(head)
+        self.truths = self._read_truths(data.training_data)
+
+    def _read_truths(self, folders: tuple[str, ...]) -> list[Tensor] | None:
+        """Neutral faces [N, V, 3] in metres for every batch, if the data tell them."""
+        if len(folders) != 1 or not (Path(folders[0]) / FOLDER).is_dir():
+            return None
+        truth = read_truth(Path(folders[0]))
+        found = []
+        for batch in self.batches:
+            people = [name.rpartition("/")[0] for name in batch.names]
+            neutral = truth.neutral_mm(people)
+            if neutral.shape[1] != self.stage.trainee.deca.head.vertex_count:
+                return None  # another head: its vertices do not correspond
+            found.append(torch.from_numpy(neutral / 1000).to(batch.images.device))
+        return found
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Means over all held-out pictures; the stage is in training mode afterwards."""
+        self.stage.set_training(on=False)
+        sums: dict[str, float] = {}
+        for number, batch in enumerate(self.batches):
+            for name, value in self._measure_batch(number, batch).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        self.stage.set_training(on=True)
+        return {name: value / len(self.batches) for name, value in sums.items()}
+
+    def _measure_batch(self, number: int, batch: PersonBatch) -> dict[str, Tensor]:
+        stage, deca = self.stage, self.stage.trainee.deca
+        images = batch.images.flatten(0, 1)
+        codes = self._codes(images)
+        order = torch.arange(batch.per_person, device=images.device).expand(batch.people, -1)
+        found = {"nme_percent": landmark_error(deca.head, codes, batch.landmarks.flatten(0, 1))}
+        if self.colours is not None:
+            found["photometric"] = self.colours(codes, batch, order).total
+        if self.truths is not None:
+            zeros = torch.zeros(1, deca.head.expression_size, device=images.device)
+            neutral = deca.head.unposed(codes.shape, zeros.expand(len(images), -1))
+            mean_head = deca.head.unposed(torch.zeros_like(codes.shape), zeros.expand(len(images), -1))
+            true = self.truths[number][:, self.face]
+            found["shape_mm"] = 1000 * rigid_distance(neutral[:, self.face], true)
+            found["mean_head_mm"] = 1000 * rigid_distance(mean_head[:, self.face], true)
+        if self.detail is not None and isinstance(stage, DetailStage):
+            displacement = stage.trained(images, codes, order).float()
+            found["detail_photometric"] = self.detail(codes, displacement, batch, order).total
+            flat = torch.zeros_like(displacement)
+            found["flat_photometric"] = self.detail(codes, flat, batch, order).total
+        return found
+
+    def _codes(self, images: Tensor) -> Codes:
+        stage = self.stage
+        if isinstance(stage, DetailStage):
+            return stage.codes(images)
+        assert isinstance(stage, CoarseStage)  # noqa: S101 - tells mypy
+        return within_range(codes_of(stage.trained(images), stage.trainee.deca), stage.trainee)
+
+
+def make_validation(
+    stage: Stage, settings: TrainSettings, device: torch.device, *, must_be: bool
+) -> Validation | None:
+    """Validation, or none where it is switched off or, if need be, there is nobody to look at.
+
+    Raises:
+        InputError: `must_be` and there are no held-out people.
+    """
+    if not settings.train.val_steps or not settings.dataset.eval_data:
+        return None
+    try:
+        return Validation(stage, settings, device)
+    except InputError:
+        if must_be:
+            raise
+        return None
+
+
+def landmark_error(head: HeadModel, codes: Codes, labels: Tensor) -> Tensor:
+    """Mean distance of the 51 inner landmarks to labels [N, 68, 3] in percent of sqrt(w h) of the labels' box."""
+    vertices = head(codes.shape, codes.expression, codes.pose)
+    points = project(head.landmarks(vertices, codes.pose).contour, codes.camera)[..., :2]
+    size = labels[..., :2].amax(1) - labels[..., :2].amin(1)
+    distance = (points - labels[..., :2])[:, INNER].norm(dim=-1).mean(1)
+    return 100 * (distance / size.prod(1).sqrt()).mean()
+
+
+def face_vertices(head: HeadModel) -> Tensor:
+    """int64: the vertices within the head's own mask of the face."""
+    grid = head.uv_coordinates * head.uv_coordinates.new_tensor([2.0, -2.0]) + head.uv_coordinates.new_tensor(
+        [-1.0, 1.0]
+    )
+    mask = F.grid_sample(head.face_eye_mask[None, None], grid[None, None], align_corners=False)[0, 0, 0]
+    inside = torch.zeros(head.vertex_count, dtype=torch.bool, device=mask.device)
+    inside[head.faces[mask[head.uv_faces] > 0.5]] = True
+    return inside.nonzero()[:, 0]
+
+
+def rigid_distance(points: Tensor, truth: Tensor) -> Tensor:
+    """Mean distance of corresponding points [N, P, 3] after the best rotation and shift (Kabsch 1976), no scaling."""
+    points, truth = points.double(), truth.double()
+    a, b = points - points.mean(1, keepdim=True), truth - truth.mean(1, keepdim=True)
+    u, _, vh = torch.linalg.svd(a.mT @ b)
+    sign = torch.det(u @ vh)
+    flip = torch.ones_like(a[:, 0])
+    flip[:, 2] = sign
+    turned = a @ (u * flip[:, None, :] @ vh)
+    return (turned - b).norm(dim=-1).mean()
+
+
+def as_row(values: dict[str, float]) -> dict[str, float]:
+    """Numbers short enough to be read and compared."""
+    return {
+        name: float(np.format_float_positional(value, 5, fractional=False)) for name, value in values.items()
+    }
