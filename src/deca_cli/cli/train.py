@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deca_cli.cli.train_prepare import add_commands
 from deca_cli.cli.train_stages import add_to
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="train", help="Train the networks of a model pack.", no_args_is_help=True)
 add_to(app)
+add_commands(app)
 
 
 @app.callback()
