@@ -28,7 +28,9 @@ from deca_cli.synthetic.skin_fields import distance_to_polyline, signed_distance
 from deca_cli.synthetic.skin_style import sample_skin
 
 HEAD_FILE = Path(str(files("deca_cli.packs") / "open" / "head.npz"))
-SMALL = GeneratorSettings(image_size=64, texture_size=64, shadow_size=32, background_textures=6)
+SMALL = GeneratorSettings(
+    image_size=64, texture_size=64, shadow_size=32, background_textures=6, wrinkle_share=0.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +207,8 @@ def test_blur_keeps_the_mean_and_lowers_the_contrast():
 def test_lower_resolution_touches_only_its_share():
     picture = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     changed = (degrade.lower_resolution(Draws(0), picture, share=0.4) != picture).flatten(1).any(1)
-    assert changed.sum() == 16
+    assert 8 < changed.sum() < 24
+    assert torch.equal(degrade.lower_resolution(Draws(0), picture, share=0.0), picture)
 
 
 def test_distances_to_a_line_and_into_a_polygon():

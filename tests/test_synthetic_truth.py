@@ -20,7 +20,9 @@ from deca_cli.synthetic.parts import find_parts
 from deca_cli.synthetic.settings import GeneratorSettings
 
 HEAD_FILE = Path(str(files("deca_cli.packs") / "open" / "head.npz"))
-SMALL = GeneratorSettings(image_size=64, texture_size=64, shadow_size=32, background_textures=6)
+SMALL = GeneratorSettings(
+    image_size=64, texture_size=64, shadow_size=32, background_textures=6, wrinkle_share=0.0
+)
 BARE = {
     "hair_share": 0.0,
     "glasses_share": 0.0,
@@ -103,6 +105,8 @@ def one_light(**changes):  # noqa: ANN003  # any field of Lights
         shadow=torch.zeros(1),
         gloss=torch.zeros(1),
         sharpness=torch.ones(1),
+        glint=torch.zeros(1),
+        glint_sharpness=torch.ones(1),
     )
     return replace(lights, **changes)
 

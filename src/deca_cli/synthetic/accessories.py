@@ -33,10 +33,12 @@ class GlassesStyle:
     glare: Tensor
 
 
-def sample_glasses(draws: Draws, count: int, share: float) -> GlassesStyle:
-    """Draw ``count`` pairs; ``share`` of the faces wear them, about a third of those are sunglasses."""
+def sample_glasses(draws: Draws, count: int, share: float, glare_share: float = 0.5) -> GlassesStyle:
+    """Draw ``count`` pairs; ``share`` of the faces wear them, about a third of those are sunglasses; some reflect."""
     sun = draws.chance(0.35, count)
     clear = draws.uniform(count, low=0.0, high=0.15)
+    colour = draws.uniform(count, 3) ** 3 * 0.6 + 0.003
+    plain = draws.chance(0.6, count)[:, None]  # black, grey and metal
     return GlassesStyle(
         worn=draws.chance(share, count),
         half_width=draws.uniform(count, low=0.021, high=0.033),
@@ -45,10 +47,10 @@ def sample_glasses(draws: Draws, count: int, share: float) -> GlassesStyle:
         rim=draws.log_uniform(count, low=0.0008, high=0.005),
         distance=draws.uniform(count, low=0.010, high=0.020),
         drop=draws.uniform(count, low=-0.002, high=0.008),
-        colour=draws.uniform(count, 3) ** 3 * 0.6 + 0.003,
+        colour=torch.where(plain, colour.amin(1, keepdim=True) * 0.5, colour),
         lens_colour=draws.uniform(count, 3) ** 2 * torch.where(sun, 0.08, 0.9)[:, None],
         lens_alpha=torch.where(sun, draws.uniform(count, low=0.6, high=0.98), clear),
-        glare=draws.uniform(count, low=0.0, high=0.7) * draws.chance(0.5, count),
+        glare=draws.uniform(count, low=0.0, high=0.7) * draws.chance(glare_share, count),
     )
 
 

@@ -84,6 +84,31 @@ def _load_bundled(data: object, name: str) -> object | None:
     return getattr(data, name)()
 
 
+class Crowd:
+    """Faces of an earlier batch, to stand in the background of the next; kept at one place in memory.
+
+    Args:
+        count: how many are kept.
+        size: side of their pictures in pixels.
+        device: where they are kept.
+    """
+
+    def __init__(self, count: int, size: int, device: torch.device) -> None:
+        self.faces = torch.zeros(count, 3, size, size, device=device)  # linear RGB
+        self.known = torch.zeros(1, dtype=torch.bool, device=device)
+
+    def forget(self) -> None:
+        """Nobody is known, as at the beginning."""
+        self.known.fill_(False)
+
+    def remember(self, pictures: Tensor) -> None:
+        """Keep linear pictures [N, 3, S, S]; if they are too few, some twice."""
+        row = torch.arange(len(self.faces), device=pictures.device) % len(pictures)
+        size = self.faces.shape[-1]
+        self.faces.copy_(F.interpolate(pictures[row], size=(size, size), mode="bilinear"))
+        self.known.fill_(True)
+
+
 class Backgrounds:
     """A bank of textures on one device, renewed on request, from which batches are cropped, zoomed and recoloured.
 
@@ -96,12 +121,15 @@ class Backgrounds:
     def __init__(self, draws: Draws, size: int = 192, count: int = 192) -> None:
         self.size = size
         self.count = count
-        self.pictures = bundled_pictures(size).to(draws.device)
-        self.textures = self._procedural(draws)
+        pictures = bundled_pictures(size).to(draws.device)
+        textures = self._procedural(draws)
+        self.bank = torch.cat([textures, pictures])
+        self.weights = [1.0 / len(textures)] * len(textures) + [0.8 / len(pictures)] * len(pictures)
+        self.procedural = len(textures)
 
     def renew(self, draws: Draws) -> None:
-        """Replace the procedural textures with new ones."""
-        self.textures = self._procedural(draws)
+        """Replace the procedural textures with new ones, in place: a CUDA graph reads them where they are."""
+        self.bank[: self.procedural] = self._procedural(draws)
 
     def _procedural(self, draws: Draws) -> Tensor:
         n, size = self.count // 6, self.size
@@ -158,24 +186,21 @@ class Backgrounds:
         return picture
 
     def sample(
-        self, draws: Draws, count: int, size: int, others: Tensor | None = None, crowded: Tensor | None = None
+        self, draws: Draws, count: int, size: int, crowd: Crowd | None = None, crowded: Tensor | None = None
     ) -> Tensor:
         """[count, 3, size, size] linear RGB.
 
         Args:
-            others: [M, 3, s, s] linear pictures of other faces, shown as people in the background.
+            draws: source of randomness.
+            count: how many.
+            size: their side in pixels.
+            crowd: other faces, shown as people in the background.
             crowded: [count] bool, which backgrounds use them.
         """
-        bank = torch.cat([self.textures, self.pictures])
-        weights = [1.0 / len(self.textures)] * len(self.textures) + [0.8 / len(self.pictures)] * len(
-            self.pictures
-        )
-        chosen = bank[draws.choice(weights, count)]
-        if others is not None and crowded is not None:
-            crowd = F.interpolate(others, size=(self.size, self.size), mode="bilinear")[
-                draws.integers(len(others), count)
-            ]
-            chosen = torch.where(crowded[:, None, None, None], crowd, chosen)
+        chosen = self.bank[draws.choice(self.weights, count)]
+        if crowd is not None and crowded is not None:
+            other = crowd.faces[draws.integers(len(crowd.faces), count)]
+            chosen = torch.where((crowded & crowd.known)[:, None, None, None], other, chosen)
         zoom = draws.log_uniform(count, low=0.25, high=1.2)
         angle = draws.normal(count, std=0.15)
         flip = torch.where(draws.chance(0.5, count), -1.0, 1.0)

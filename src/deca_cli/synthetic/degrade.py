@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,15 +31,38 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 FROM_YCC = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
-def expose(draws: Draws, linear: Tensor) -> Tensor:
-    """Linear light to display values: automatic exposure that sometimes errs, white balance, contrast curve."""
+@dataclass(frozen=True)
+class CameraShares:
+    """Shares of the pictures that suffer; 0 switches the effect off."""
+
+    grey: float = 0.12
+    blur: float = 0.45
+    low_resolution: float = 0.4
+    noise: float = 0.7
+    compression: float = 0.5
+    borders: float = 0.18
+
+
+def expose(draws: Draws, linear: Tensor, illuminant: Tensor) -> Tensor:
+    """Linear light to display values: exposure, white balance, contrast curve.
+
+    A camera makes the scene about medium grey and the light about white, both only in part and with errors. It meters
+    the light as well as the picture, so that dark skin stays darker than light skin under the same light.
+
+    Args:
+        linear: [N, 3, H, W].
+        illuminant: [N, 3] mean light on a white surface.
+    """
     n = linear.shape[0]
-    level = linear.clamp(0, 4).mean((1, 2, 3), keepdim=True).clamp_min(0.01)
-    gain = (0.30 / level) ** draws.uniform(n, 1, 1, 1, low=0.3, high=0.9) * torch.exp(
-        draws.normal(n, 1, 1, 1, std=0.35)
+    level = linear.clamp(0, 2).mean((1, 2, 3)).clamp_min(0.01)
+    incident = 0.45 * illuminant.mean(1).clamp_min(0.02)
+    mixed = torch.exp(torch.lerp(level.log(), incident.log(), draws.uniform(n, low=0.15, high=0.85)))
+    gain = (0.34 / mixed) ** draws.uniform(n, low=0.55, high=1.0) * torch.exp(draws.normal(n, std=0.27))
+    tint = illuminant / illuminant.mean(1, keepdim=True).clamp_min(1e-3)
+    cast = tint.clamp(0.2, 5) ** -draws.uniform(n, 1, low=0.2, high=1.0) * torch.exp(
+        draws.normal(n, 3, std=0.06)
     )
-    cast = torch.exp(draws.normal(n, 3, 1, 1, std=0.07))
-    light = linear * gain * cast
+    light = linear * (gain[:, None] * cast)[:, :, None, None]
     shoulder = draws.chance(0.5, n, 1, 1, 1)  # film-like roll-off against hard clipping
     display = to_display(torch.where(shoulder, 1 - torch.exp(-light * 1.2), light))
     contrast = torch.exp(draws.normal(n, 1, 1, 1, std=0.18))
@@ -46,11 +70,11 @@ def expose(draws: Draws, linear: Tensor) -> Tensor:
     return ((display - 0.5) * contrast + 0.5 + lift).clamp(0, 1)
 
 
-def recolour(draws: Draws, picture: Tensor) -> Tensor:
+def recolour(draws: Draws, picture: Tensor, share: float = 0.12) -> Tensor:
     """Saturation from grey to vivid, and plain black and white."""
     n = picture.shape[0]
     grey = (picture * constant((0.299, 0.587, 0.114), picture.device)[:, None, None]).sum(1, keepdim=True)
-    amount = draws.uniform(n, 1, 1, 1, low=0.5, high=1.4) * ~draws.chance(0.12, n, 1, 1, 1)
+    amount = draws.uniform(n, 1, 1, 1, low=0.5, high=1.3) * ~draws.chance(share, n, 1, 1, 1)
     return (grey + (picture - grey) * amount).clamp(0, 1)
 
 
@@ -77,29 +101,40 @@ def blur(draws: Draws, picture: Tensor, share: float = 0.45, reach: int = 6) -> 
     return F.conv2d(padded, weight, groups=n * channels).reshape(n, channels, height, width)
 
 
+def resampling(factor: Tensor, width: Tensor, size: int) -> Tensor:
+    """[N, size, size] matrices that shrink a line of pixels and enlarge it again by linear interpolation.
+
+    Args:
+        factor: [N] how much smaller the line becomes, below 1.
+        width: [N] half width in pixels of the hat over which a smaller pixel averages; 1 takes point samples.
+        size: number of pixels.
+    """
+    index = torch.arange(size, device=factor.device, dtype=torch.float32)
+    f = factor[:, None, None]
+    centre = (index[:, None] + 0.5) / f - 0.5  # of the small pixels (rows), among the large ones (columns)
+    shrink = (1 - (index - centre).abs() / width[:, None, None]).clamp_min(0)
+    shrink = shrink / shrink.sum(-1, keepdim=True).clamp_min(1e-6)
+    last = torch.ceil(size * f - 1e-4) - 1
+    wanted = torch.minimum(((index[:, None] + 0.5) * f - 0.5).clamp_min(0), last - 0.5)
+    enlarge = (1 - (index - wanted).abs()).clamp_min(0) * (index <= last)
+    enlarge = enlarge / enlarge.sum(-1, keepdim=True).clamp_min(1e-6)
+    return enlarge @ shrink
+
+
 def lower_resolution(draws: Draws, picture: Tensor, share: float = 0.4) -> Tensor:
-    """Shrink and enlarge again: small faces and thumbnails. Pictures are handled in groups of one size each."""
+    """Shrink and enlarge again: small faces and thumbnails, well and badly filtered."""
     n, size = picture.shape[0], picture.shape[-1]
-    factors = (0.75, 0.55, 0.4, 0.28)
-    order = torch.randperm(n, generator=draws.stream, device=picture.device)
-    members = order.split([n - 4 * (round(n * share) // 4)] + [round(n * share) // 4] * 4)
-    result = picture.clone()
-    for index, factor in enumerate(factors, start=1):
-        if len(members[index]) == 0:
-            continue
-        side = round(size * factor)
-        small = F.interpolate(
-            picture[members[index]], size=(side, side), mode="bilinear", antialias=index % 2 == 0
-        )
-        large = F.interpolate(small, size=(size, size), mode="bicubic" if index % 2 else "bilinear")
-        result = result.index_copy(0, members[index], large)
-    return result.clamp(0, 1)
+    factor = draws.log_uniform(n, low=0.24, high=0.85)
+    filtered = draws.chance(0.6, n)
+    matrix = resampling(factor, torch.where(filtered, 1 / factor, 1.0), size)[:, None]
+    small = matrix @ picture @ matrix.mT
+    return torch.where(draws.chance(share, n, 1, 1, 1), small, picture).clamp(0, 1)
 
 
-def add_noise(draws: Draws, picture: Tensor) -> Tensor:
+def add_noise(draws: Draws, picture: Tensor, share: float = 0.7) -> Tensor:
     """Sensor noise that grows with the square root of the signal, sometimes coarse and coloured."""
     n, channels, height, width = picture.shape
-    strength = draws.log_uniform(n, 1, 1, 1, low=0.002, high=0.09) * draws.chance(0.7, n, 1, 1, 1)
+    strength = draws.log_uniform(n, 1, 1, 1, low=0.002, high=0.09) * draws.chance(share, n, 1, 1, 1)
     fine = draws.normal(n, channels, height, width)
     coarse = F.interpolate(
         draws.normal(n, channels, height // 2, width // 2), size=(height, width), mode="bilinear"
@@ -142,25 +177,31 @@ def uncut(draws: Draws, n: int, size: int, share: float = 0.18) -> Tensor:
     keep = torch.ones(n, size, size, dtype=torch.bool, device=draws.device)
     cut = draws.chance(share, n)
     for side in range(4):
-        margin = draws.uniform(n) ** 1.5 * 0.4 * draws.chance(0.4, n) * cut
+        margin = draws.uniform(n) ** 1.5 * 0.32 * draws.chance(0.4, n) * cut
         line = axis > margin[:, None] if side < 2 else axis < 1 - margin[:, None]
         keep = keep & (line[:, None, :] if side % 2 == 0 else line[:, :, None])
     return keep
 
 
-def degrade(draws: Draws, linear: Tensor, bare: Tensor) -> tuple[Tensor, Tensor]:
+def degrade(
+    draws: Draws, linear: Tensor, bare: Tensor, illuminant: Tensor, shares: CameraShares | None = None
+) -> tuple[Tensor, Tensor]:
     """The whole chain.
 
     Args:
+        draws: source of randomness.
         linear: [N, 3, S, S] linear rendering.
         bare: [N, S, S] how much of each pixel is the face's bare surface.
+        illuminant: [N, 3] mean light on a white surface.
+        shares: how many pictures suffer from what.
 
     Returns:
         display values in [0, 1] [N, 3, S, S]; ``bare`` without what the borders cut away.
     """
-    picture = recolour(draws, expose(draws, linear))
-    picture = blur(draws, picture)
-    picture = lower_resolution(draws, picture)
-    picture = compress(draws, add_noise(draws, picture))
-    keep = uncut(draws, *picture.shape[::3])
+    shares = shares or CameraShares()
+    picture = recolour(draws, expose(draws, linear, illuminant), shares.grey)
+    picture = blur(draws, picture, shares.blur)
+    picture = lower_resolution(draws, picture, shares.low_resolution)
+    picture = compress(draws, add_noise(draws, picture, shares.noise), shares.compression)
+    keep = uncut(draws, len(picture), picture.shape[-1], shares.borders)
     return picture * keep[:, None], bare * keep

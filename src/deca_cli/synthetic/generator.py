@@ -102,7 +102,7 @@ class FaceGenerator:
             raise ValueError(f"{count} pictures cannot be divided into persons of {per_person} pictures each")
         scene = self._compose(count, per_person)
         picture = self.studio.photograph(scene)
-        images, bare = self._develop(picture)
+        images, bare = self._develop(picture, light.illuminant(scene.lights))
         projected = scene.to_screen(scene.vertices)
         people = torch.arange(count // per_person, device=self.draws.device)
         return SyntheticBatch(
@@ -132,12 +132,12 @@ class FaceGenerator:
             "other_displacement": self.wrinkles.displacement(scene.wrinkles, other),
         }
 
-    def _develop(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+    def _develop(self, picture: Tensor, illuminant: Tensor) -> tuple[Tensor, Tensor]:
         """[N, 4, S, S] linear light and bareness -> display values [N, 3, S, S], bareness [N, S, S]."""
         linear, bare = picture[:, :3], picture[:, 3]
         if not self.settings.degrade:
             return to_display(linear), bare
-        return degrade.degrade(self.draws, linear, bare)
+        return degrade.degrade(self.draws, linear, bare, illuminant, self.settings.camera)
 
     def renew(self) -> None:
         """Paint new background textures."""
@@ -158,7 +158,7 @@ class FaceGenerator:
         flat = perspective_points(vertices, parameters.perspective)
         framing = sample_framing(draws, self.head.on_landmarks(flat), s.crop)
         people = count // per_person
-        skin = repeated(sample_skin(draws, people), per_person)
+        skin = repeated(sample_skin(draws, people, s.skin), per_person)
         if self.wrinkles is not None:
             skin = replace(skin, wrinkles=PAINTED_WRINKLES * skin.wrinkles)
         pattern = draws.integers(self.painter.variants, 4, people).repeat_interleave(per_person, 1)
@@ -168,7 +168,7 @@ class FaceGenerator:
             pivot=pivot,
             vertices=vertices,
             framing=self._misplace(framing, absent & (kind == BESIDE), absent & (kind == GONE)),
-            lights=light.sample_lights(draws, count),
+            lights=light.sample_lights(draws, count, s.light),
             skin=skin,
             painted=self.paint(skin, pattern),
             **self._wrinkle(parameters.expression, per_person),

@@ -59,12 +59,15 @@ class HairStyle:
         return (self.kind >= HAT).float()
 
 
-def sample_hair(draws: Draws, count: int, natural_colour: Tensor, patterns: int) -> HairStyle:
+def sample_hair(
+    draws: Draws, count: int, natural_colour: Tensor, patterns: int, fringe_share: float = 0.32
+) -> HairStyle:
     """Draw ``count`` styles.
 
     Args:
         natural_colour: [N, 3] colour of the brows and beard; most hair is close to it, some is dyed.
         patterns: number of strand patterns to choose from.
+        fringe_share: share of the heads whose hair falls over the forehead, down to the lids at most.
     """
     kind = draws.choice(KIND_WEIGHTS, count)
 
@@ -77,9 +80,9 @@ def sample_hair(draws: Draws, count: int, natural_colour: Tensor, patterns: int)
     hair = torch.where(draws.chance(0.04, count)[:, None], draws.uniform(count, 3, low=0.01, high=0.6), hair)
     cloth = draws.uniform(count, 3) ** 2 * 0.8 + 0.004
     colour = torch.where((kind >= HAT)[:, None], cloth, hair)
-    fringe = draws.chance(0.3, count) & (kind < HAT)
+    fringe = draws.chance(fringe_share, count) & (kind < HAT)
     front = by_kind((1.2, 1.3), (0.62, 1.0), (0.62, 0.95), (0.30, 0.62), (0.45, 0.7))
-    front = torch.where(fringe, draws.uniform(count, low=0.12, high=0.55), front)
+    front = torch.where(fringe, draws.uniform(count, low=-0.04, high=0.5), front)
     return HairStyle(
         kind=kind,
         front_edge=front,

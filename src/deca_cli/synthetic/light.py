@@ -33,6 +33,8 @@ class Lights:
     shadow: Tensor  # [N] strength of the key light's cast shadow, 0 = none
     gloss: Tensor  # [N] strength of highlights
     sharpness: Tensor  # [N] Blinn-Phong exponent
+    glint: Tensor  # [N] strength of the mirror image of the key light on the eyes, 0 = none
+    glint_sharpness: Tensor  # [N] Blinn-Phong exponent
 
 
 def _upper_front(draws: Draws, count: int) -> Tensor:
@@ -51,21 +53,42 @@ def _colour(draws: Draws, count: int, spread: float) -> Tensor:
     return torch.exp(warmth * axis + draws.normal(count, 3, std=0.3 * spread))
 
 
-def sample_lights(draws: Draws, count: int) -> Lights:
+@dataclass(frozen=True)
+class LightShares:
+    """Shares of the pictures that show an effect of light; 0 switches it off."""
+
+    shadow: float = 0.65
+    highlights: float = 1.0
+    glint: float = 0.85
+    side: float = 0.2  # a strong key light from one side, with little light from elsewhere
+
+
+def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -> Lights:
     """Draw ``count`` lightings."""
+    shares = shares or LightShares()
     key = draws.log_uniform(count, 1, low=0.08, high=2.2)
     key = torch.where(draws.chance(0.15, count)[:, None], key * 1.8, key)
+    side = draws.chance(shares.side, count)[:, None]
+    across = torch.where(draws.chance(0.5, count), -1.0, 1.0) * draws.uniform(count, low=0.6, high=1.2)
+    beside = torch.stack([across, draws.normal(count, mean=0.2, std=0.3), draws.uniform(count, high=0.5)], 1)
+    direction = torch.where(side, F.normalize(beside, dim=1), _upper_front(draws, count))
+    key = torch.where(side, key.clamp_min(0.7), key)
+    dim = torch.where(side, 0.45, 1.0)
+    ambient = dim * _colour(draws, count, 0.15) * draws.log_uniform(count, 1, low=0.12, high=0.9)
+    brighter = draws.normal(count, 1, 1, std=0.35) * draws.directions(count, 1)
+    coloured = draws.normal(count, 3, 3, std=0.1)
     return Lights(
-        ambient=_colour(draws, count, 0.15) * draws.log_uniform(count, 1, low=0.12, high=0.9),
-        slope=draws.normal(count, 3, 1, std=0.12) * draws.directions(count, 1)
-        + draws.normal(count, 3, 3, std=0.03),
-        key_direction=_upper_front(draws, count),
+        ambient=ambient,
+        slope=ambient[:, :, None] * (brighter + coloured),
+        key_direction=direction,
         key=_colour(draws, count, 0.2) * key,
         fill_direction=draws.directions(count),
-        fill=_colour(draws, count, 0.3) * draws.uniform(count, 1, low=0.0, high=0.5),
-        shadow=draws.chance(0.6, count) * draws.uniform(count, low=0.4, high=1.0),
-        gloss=draws.log_uniform(count, low=0.01, high=0.5),
+        fill=dim * _colour(draws, count, 0.3) * draws.uniform(count, 1, low=0.0, high=0.5),
+        shadow=draws.chance(shares.shadow, count) * draws.uniform(count, low=0.4, high=1.0),
+        gloss=draws.chance(shares.highlights, count) * draws.log_uniform(count, low=0.01, high=0.25),
         sharpness=draws.log_uniform(count, low=6.0, high=60.0),
+        glint=draws.chance(shares.glint, count) * draws.log_uniform(count, low=0.4, high=3.0),
+        glint_sharpness=draws.log_uniform(count, low=150.0, high=1500.0),
     )
 
 
@@ -89,6 +112,12 @@ def diffuse_light(lights: Lights, directions: Tensor) -> Tensor:
     return around.clamp_min(0) + lights.key[:, None] * along_key + lights.fill[:, None] * along_fill
 
 
+def illuminant(lights: Lights) -> Tensor:
+    """[N, 3] mean linear light that a matt white surface facing the viewer's side reflects, without shadows."""
+    directions, _ = _harmonics_fit(lights.key.device)
+    return diffuse_light(lights, directions).mean(1)
+
+
 def shading_harmonics(lights: Lights) -> Tensor:
     """The light as nine spherical harmonics per colour, [N, 9, 3], in the order and scale of `render.lighting`.
 
@@ -98,6 +127,22 @@ def shading_harmonics(lights: Lights) -> Tensor:
     """
     directions, fit = _harmonics_fit(lights.key.device)
     return fit @ diffuse_light(lights, directions).clamp_min(1e-5) ** (1 / 2.2)
+
+
+def eye_glint(normals: Tensor, lights: Lights, eyes: Tensor, lit: Tensor) -> Tensor:
+    """The small bright mirror image of the key light on the wet eyes: linear light [N, 3, H, W] to be added.
+
+    Args:
+        normals: [N, 3, H, W] unit normals of the eyeballs.
+        eyes: [N, 1, H, W] 1 on eyeballs.
+        lit: [N, 1, H, W] share of the key light that arrives.
+    """
+    n = (slice(None), None, None, None)
+    # Lamps and windows behind the camera are mirrored, too: none is farther to the side than the eye can show.
+    half = F.normalize(lights.key_direction * 0.5 + constant((0.0, 0.0, 1.0), normals.device), dim=-1)
+    mirror = torch.einsum("nchw,nc->nhw", normals, half).clamp_min(1e-4)[:, None]
+    strength = mirror ** lights.glint_sharpness[n] * lights.glint[n] * eyes * lit
+    return strength * (lights.key + 0.5 * lights.ambient)[:, :, None, None]
 
 
 def illuminate(

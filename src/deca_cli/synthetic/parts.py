@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 PAINTED_SKIN = ("skin", "scalp", "neck", "lips", "brows")  # no ears: beards do not grow there
+MOUTH_ENTRANCE, MOUTH_DEPTH = 0.006, 0.016  # metres behind the lips from which, and over which, light fades
+CAVITY_LIGHT = 0.75  # what cheeks, gums and tongue get at the entrance; teeth stand in the open
 BARE = ("skin", "ears", "lips", "brows", "eye_sockets", "eyeball_left", "eyeball_right")
 PAINTED = (PAINTED_SKIN, ("scalp",), ("mouth_cavity", "tongue", "gums"), ("teeth_upper", "teeth_lower"))
 
@@ -35,6 +37,7 @@ class HeadParts:
     eye_directions: Tensor  # [V, 4] direction from the eyeball's centre at rest, and 1 on eyeballs
     neck_base: Tensor  # [3] centre of the neck's lower end
     bare: Tensor  # [V, 1] 1 on the face's own surface: skin, ears, lips, brows, eyes; 0 on scalp, neck, in the mouth
+    reach: Tensor  # [V, 1] share of any light that gets as deep into the mouth, 1 outside
     ambient_occlusion: Tensor  # [V, 1] share of the surroundings each vertex of the template sees
     detail_mask: Tensor  # [D, D] 0..1 over the chart, where wrinkles belong
     fields: SkinFields
@@ -78,6 +81,20 @@ def _open_mouth(occlusion: Tensor, in_mouth: Tensor) -> Tensor:
     return torch.where(in_mouth[:, None] > 0, occlusion.clamp_min(0.4), occlusion)
 
 
+def _mouth_reach(template: Tensor, cavity: Tensor, teeth: Tensor, lips: Tensor) -> Tensor:
+    """[V, 1] share of light that gets to each vertex: 1 outside the mouth, less the deeper it lies behind the lips.
+
+    Args:
+        template: [V, 3].
+        cavity, teeth: [V] 1 on cheeks, gums and tongue, and on teeth.
+        lips: [68, 3] landmarks.
+    """
+    behind = (lips[[61, 62, 63], 2].mean() - MOUTH_ENTRANCE - template[:, 2]).clamp_min(0)
+    deep = torch.exp(-behind / MOUTH_DEPTH)
+    reach = torch.where(cavity > 0, deep * CAVITY_LIGHT, torch.where(teeth > 0, deep, torch.ones_like(deep)))
+    return reach[:, None]
+
+
 def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadParts:
     """Look up the parts of a head with named regions.
 
@@ -111,6 +128,7 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
         eye_directions=_eye_directions(template, [region("eyeball_left"), region("eyeball_right")], centres),
         neck_base=(template[low].amin(0) + template[low].amax(0)) / 2,
         bare=bare,
+        reach=_mouth_reach(template, masks[:, 2], masks[:, 3], landmarks),
         ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
         detail_mask=torch.from_numpy(assets.face_eye_mask).to(template.device),
         fields=_measure_chart(head, masks, landmarks, texture_size),

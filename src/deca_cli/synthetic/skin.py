@@ -127,7 +127,7 @@ class SkinPainter:
         melanin = style.melanin[n] * (
             1 + 0.25 * style.dark_circles[n] * m.under_eye + 0.5 * style.mottling[n] * mottle
         )
-        melanin = melanin + style.freckles[n] * 0.45 * dots * (0.3 + m.cheek + m.nose_tip)
+        melanin = melanin + style.freckles[n] * 0.32 * dots * (0.3 + m.cheek + m.nose_tip)
         creases = m.wrinkles.sum(0).clamp(0, 1)
         tone = skin_tone(melanin.clamp_min(0), blood.clamp_min(0)) * style.tint[:, None, None]
         return tone.permute(0, 3, 1, 2) * (1 - 0.35 * style.wrinkles[n] * creases)[:, None]

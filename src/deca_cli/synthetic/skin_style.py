@@ -160,7 +160,7 @@ def _sample_mouth(draws: Draws, count: int, shares: SkinShares) -> dict[str, Ten
 def _sample_pigment(draws: Draws, count: int, shares: SkinShares) -> dict[str, Tensor]:
     return {
         # Nearly even in displayed brightness, from very light to very dark.
-        "melanin": 0.03 + 1.27 * draws.uniform(count) ** 1.35,
+        "melanin": 0.03 + 1.27 * draws.uniform(count) ** 1.5,
         "haemoglobin": draws.uniform(count, low=0.05, high=1.1),
         "tint": torch.exp(draws.normal(count, 3, std=0.05) + draws.normal(count, 1, std=0.1)),
         "mottling": draws.uniform(count, low=0.02, high=0.16),

@@ -13,10 +13,11 @@ from deca_cli.render.interpolate import interpolate
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
 from deca_cli.synthetic import accessories, hair, light, occluders
-from deca_cli.synthetic.background import Backgrounds
+from deca_cli.synthetic.background import Backgrounds, Crowd
 from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.scene import Scene, Surface, covering
 from deca_cli.synthetic.skin import eye_colour, to_display
+from deca_cli.synthetic.skin_fields import smooth_step
 from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, bend, cavity, slopes
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.settings import GeneratorSettings
     from deca_cli.synthetic.skin_style import SkinStyle
 
+CROWD = 64  # faces of one batch that may stand in the background of the next
+BUST_VALUES = (0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # of a clothed point, in the order of Studio.body_values
 SHADOW_BIAS = 0.006  # metres behind the lit surface from which a point lies in shadow
 
 
@@ -88,16 +91,19 @@ class Studio:
         uv = torch.cat([head.uv_coordinates * 2 - 1, self.bust.pattern_position])
         self.body_uv = uv * constant((1.0, -1.0), device)  # rows of textures run downwards
         self.body_uv_faces = torch.cat([head.uv_faces, self.bust.faces + len(head.uv_coordinates)])
-        of_head = torch.cat([parts.ambient_occlusion, parts.eye_directions, parts.bare], 1)
-        of_bust = F.pad(torch.full_like(self.bust.template[:, :1], 0.9), (0, 5))
-        self.body_values = torch.cat([of_head, of_bust])  # [P, 6] ambient occlusion, eye directions, bare
+        of_head = torch.cat([parts.ambient_occlusion, parts.eye_directions, parts.bare, parts.reach], 1)
+        of_bust = torch.zeros_like(of_head[: len(self.bust.template)]) + constant(BUST_VALUES, device)
+        self.body_values = torch.cat(
+            [of_head, of_bust]
+        )  # [P, 7] ambient occlusion, eye directions, bare, reach
         # Fusing these chains of small operations saves a tenth of a batch's time on a GPU.
         fuse = torch.compile if settings.fused else as_it_is
         self.illuminate = fuse(light.illuminate)
         self.draw_eyes = fuse(draw_eyes)
         self.bend, self.slopes = fuse(bend), fuse(slopes)
+        self.eye_glint = fuse(light.eye_glint)
         self.frames = SurfaceFrames(head, parts.detail_mask) if settings.wrinkle_share > 0 else None
-        self.crowd: Tensor | None = None
+        self.crowd = Crowd(CROWD, self.backgrounds.size, device)
 
     def photograph(self, scene: Scene) -> Tensor:
         """Everything that light does: [N, 4, S, S] linear RGB, and how much of the pixel is the face's bare surface."""
@@ -112,7 +118,7 @@ class Studio:
         patch = self.backgrounds.sample(draws, count, s.image_size)
         picture = occluders.add_patch(draws, picture, patch, s.patch_share)
         picture = occluders.add_hands(draws, picture, s.hand_share)
-        self.crowd = picture[: min(count, 64), :3]
+        self.crowd.remember(picture[:CROWD, :3])
         return picture
 
     def _surface(
@@ -151,13 +157,21 @@ class Studio:
         cloth_rgb = F.grid_sample(cloth, uv, padding_mode="border", align_corners=False)
         albedo = torch.where(on_head, skin_rgb, cloth_rgb * 0.8)
         albedo, eyes = self.draw_eyes(albedo, surface.extra[:, 1:5], scene.skin)
-        gloss = torch.where(on_head, 1.0, 0.15) * (1 + 2 * eyes)
+        gloss = torch.where(on_head, 1.0, 0.15) * (1 + 0.5 * eyes)
         normals, open_sky = self._wrinkled(scene, surface, uv, on_head)
         lit = self._lit_share(scene, surface.positions)
-        shaded = self.illuminate(albedo, normals, scene.lights, open_sky, lit, gloss)
+        open_sky = open_sky * (1 - eyes * self._lid_shade(surface.extra[:, 2:3]))
+        reach = torch.where(on_head, surface.extra[:, 6:7], 1.0)
+        shaded = self.illuminate(albedo, normals, scene.lights, open_sky, lit, gloss) * reach
+        shaded = shaded + self.eye_glint(surface.normals, scene.lights, eyes, lit)
         bare = (surface.extra[:, 5:6] > 0.5).float()
         body = torch.cat([shaded, bare], 1)
         return torch.where(fragments.covered[:, None], body, picture), fragments.depth
+
+    @staticmethod
+    def _lid_shade(upwards: Tensor) -> Tensor:
+        """How much the upper lid and its lashes shade a point of the eyeball, by its direction upwards."""
+        return 0.55 * smooth_step(upwards, 0.0, 0.45)
 
     def _wrinkled(self, scene: Scene, surface: Surface, uv: Tensor, on_head: Tensor) -> tuple[Tensor, Tensor]:
         """Normals [N, 3, S, S] and share of the surroundings [N, 1, S, S] of the body with its wrinkles."""
@@ -194,7 +208,9 @@ class Studio:
 
     def _draw_glasses(self, picture: Tensor, body_depth: Tensor, scene: Scene) -> Tensor:
         """Frames cover, lenses tint and reflect."""
-        style = accessories.sample_glasses(self.draws, len(picture), self.settings.glasses_share)
+        style = accessories.sample_glasses(
+            self.draws, len(picture), self.settings.glasses_share, self.settings.glare_share
+        )
         marks = self.head.on_landmarks(scene.unposed)
         ears = scene.unposed[:, self.parts.ear_vertices, 2].mean(1)
         worn = accessories.glasses_vertices(style, marks[:, 42:48].mean(1), marks[:, 36:42].mean(1), ears)
@@ -216,7 +232,8 @@ class Studio:
     def _draw_hair(self, picture: Tensor, body_depth: Tensor, scene: Scene) -> Tensor:
         """The shell with soft edges over everything it lies in front of."""
         draws, count, shape = self.draws, len(picture), self.hair
-        style = hair.sample_hair(draws, count, scene.skin.scalp_colour, len(shape.patterns))
+        fringes = self.settings.fringe_share
+        style = hair.sample_hair(draws, count, scene.skin.scalp_colour, len(shape.patterns), fringes)
         shell, bare = shape.vertices(style, scene.unposed[:, self.parts.skin_vertices])
         bare = bare | ~draws.chance(self.settings.hair_share, count, 1)
         surface = self._surface(scene.to_camera(shell), bare, scene, shape.faces)
