@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 CAVITY_DEPTH = 0.0008  # metres: at that depth a valley is darkened by CAVITY_SHADE
 CAVITY_SHADE = 0.3
-STEEPEST = 1.0  # slopes approach it: where the coarse skin is squeezed, steeper ones would flicker between pixels
+STEEPEST = (
+    1.0  # slopes approach it: where the coarse skin is squeezed, steeper ones would flicker between pixels
+)
 
 
 class SurfaceFrames:

@@ -139,7 +139,7 @@ def crows_feet(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     radius = (right**2 + up**2).sqrt() * per_texel
     turn = torch.atan2(up, right)
     index = torch.tensor([0, 1, -1, 2, -2])[None, :, None, None]
-    spread = shapes.uniform(0.30, 0.42)
+    spread = shapes.uniform(0.24, 0.34)
     angle = shapes.uniform(-0.15, 0.1) + index * spread + shapes.uniform(-0.07, 0.07, count)
     bend = shapes.uniform(-0.010, 0.006, count)
     across = (turn - angle - bend * (radius - 8)) * radius
@@ -208,8 +208,8 @@ def nasolabial(sheet: FaceSheet, shapes: RandomShapes) -> Lines:
     """From above the wing of the nose to beside the corner of the mouth; the cheek bulges over it."""
     wing, corner = sheet.pair(31, 35), sheet.pair(48, 54)
     near_nose = wing + torch.tensor([[0.3, 7.5], [2.5, 1.5]])
-    between = torch.lerp(wing, corner, 0.45) + torch.tensor([7.5, 2.0])
-    beside = corner + torch.tensor([[6.5, 9.0], [10.0, 0.0], [10.5, -7.0]])
+    between = torch.lerp(wing, corner, 0.45) + torch.tensor([8.5, 2.0])
+    beside = corner + torch.tensor([[8.0, 9.0], [12.0, 0.0], [13.0, -7.0]])
     knots = torch.cat([near_nose, between[None], beside])
     distance, place = _beside_curve(sheet, shapes, knots, 0.9)
     strength = _between(place, shapes.uniform(0.08, 0.2), shapes.uniform(0.6, 0.9), 0.18)

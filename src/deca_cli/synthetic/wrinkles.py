@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
     from deca_cli.synthetic.parts import HeadParts
 
-VARIANTS = 16
+VARIANTS = 8
 PATTERN_SEED = 20
+COMMON_SHARE = 0.5  # of the people, beside those who have it by chance
 SHARP, SOFT = 0.85, 1.7  # factors on the width of the lines; people lie between
 LIMIT = 0.002  # metres, no displacement is larger
 GRAIN = (0.00001, 0.00005)  # metres, standard deviation of the skin's grain
@@ -67,15 +68,14 @@ class Wrinkles:
         head: the head model with ARKit coefficients, on the device.
         parts: its parts; their ``detail_mask`` says where wrinkles may be and gives the size of the maps.
         draws: source of the people's styles. The patterns themselves do not depend on it.
-        variants: patterns per zone.
     """
 
-    def __init__(self, head: HeadModel, parts: HeadParts, draws: Draws, variants: int = VARIANTS) -> None:
-        self.draws, self.variants, self.size = draws, variants, len(parts.detail_mask)
+    def __init__(self, head: HeadModel, parts: HeadParts, draws: Draws) -> None:
+        self.draws, self.size = draws, len(parts.detail_mask)
         sheet = measure_sheet(head, parts.detail_mask)
         with torch.no_grad():
             self.banks = [
-                _make_bank(zone, sheet, RandomShapes(PATTERN_SEED + row, variants))
+                _make_bank(zone, sheet, RandomShapes(PATTERN_SEED + row, VARIANTS))
                 for row, zone in enumerate(ZONES.values())
             ]
         self.banks = [_to_device(bank, draws.device) for bank in self.banks]
@@ -85,6 +85,7 @@ class Wrinkles:
         self.zone_of_part = torch.arange(len(drives)).repeat_interleave(widths).to(draws.device)
         self.rest = torch.tensor([zone.at_rest for zone in ZONES.values()], device=draws.device) * 1e-3
         self.gain = torch.tensor([zone.gain for zone in ZONES.values()], device=draws.device) * 1e-3
+        self.common = torch.tensor([zone.common for zone in ZONES.values()], device=draws.device)
         self.pores = _pores(self.size, parts.detail_mask)
 
     def sample(self, count: int, per_person: int = 1, share: float = 1.0) -> WrinkleStyle:
@@ -103,9 +104,12 @@ class Wrinkles:
         def individually() -> Tensor:
             return torch.exp(draws.normal(people, zones, std=0.35)).clamp(0.4, 1.6) * shown
 
+        # Half of the people share one pattern, so that a face at rest, which tells nothing about its lines, has a most
+        # likely one and not a blur of all.
+        plain = draws.chance(COMMON_SHARE, people, zones)
         style = WrinkleStyle(
             age=age,
-            variant=draws.integers(self.variants, people, zones),
+            variant=torch.where(plain, self.common, draws.integers(VARIANTS, people, zones)),
             rest=self.rest * individually() * (0.02 + 0.98 * smooth_step(age, 0.2, 1.05))[:, None],
             gain=self.gain * individually() * (0.35 + 0.65 * age)[:, None],
             softness=draws.uniform(people),
