@@ -20,7 +20,7 @@ from deca_cli.train.data.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -53,10 +53,10 @@ def write_picture(
     folder: Path,
     person: str,
     picture: str,
-    split: str,
     pixels: np.ndarray,
     landmarks: np.ndarray,
     mask: np.ndarray | None,
+    split: str = "train",
 ) -> Record:
     """Write one stored crop with its mask; the returned record lacks what is known about the source.
 
@@ -64,10 +64,10 @@ def write_picture(
         folder: the dataset.
         person: its name is that of the folder.
         picture: name of the files.
-        split: `train` or `held_out`.
         pixels: uint8 [H, W, 3] RGB.
         landmarks: [68, 2] pixel indices of the crop.
         mask: uint8 [H, W], 255 on skin.
+        split: `train` or `held_out`.
 
     Raises:
         OutputError: it cannot be written.
@@ -120,7 +120,20 @@ def check_free(folder: Path) -> None:
         raise UsageError(f"{folder} holds something else. Choose a new or empty folder for the dataset.")
 
 
-def is_held_out(person: str, share: float, seed: int) -> bool:
-    """Whether a person is kept for validation: by a hash of the name, so that adding people moves nobody."""
+def held_out_people(people: Iterable[str], share: float, seed: int) -> set[str]:
+    """Who is kept for validation: by a hash of the name, so that adding people moves nobody.
+
+    Of two people or more at least one is kept and at least one is left, unless the share is 0.
+    """
+    places = {person: _place(person, seed) for person in people}
+    chosen = {person for person, place in places.items() if place < share}
+    if share > 0 and len(places) > 1:
+        order = sorted(places, key=places.__getitem__)
+        chosen = (chosen | {order[0]}) - {order[-1]}
+    return chosen
+
+
+def _place(person: str, seed: int) -> float:
+    """A number in 0..1 that belongs to a name."""
     digest = hashlib.sha256(f"{seed}/{person}".encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -170,7 +170,7 @@ def write_pictures(
     """All pictures of a person."""
     name, split = person
     return [
-        write_picture(folder, name, picture_name(index), split, image, place, mask)
+        write_picture(folder, name, picture_name(index), image, place, mask, split)
         for index, (image, mask, place) in enumerate(zip(images, masks, points, strict=True))
     ]
 

@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deca_cli.atomic import make_folder, write_text
@@ -18,7 +18,7 @@ from deca_cli.packs.folders import pack_folder
 from deca_cli.train.data.manifest import Description
 from deca_cli.train.data.prepare.journal import Journal, key_of, read_journal
 from deca_cli.train.data.prepare.work import Result, Task, identity, start_worker, work
-from deca_cli.train.data.store import finish
+from deca_cli.train.data.store import finish, held_out_people
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -148,8 +148,12 @@ def _write(found: Found, task: Task, results: Sequence[Result], before: int, fin
             f"None of the {len(results)} photos and videos can be used: {often}. {task.output / PROBLEMS} names all of "
             "them. Choose larger or sharper photos, or change the limits."
         )
-    people = {record.person: record.split for record in records}
     settings = task.settings
+    people = {record.person for record in records}
+    held_out = held_out_people(people, settings.held_out, settings.seed)
+    records = [
+        replace(record, split="held_out" if record.person in held_out else "train") for record in records
+    ]
     description = Description(
         margin=settings.margin,
         size=settings.size,
@@ -158,5 +162,4 @@ def _write(found: Found, task: Task, results: Sequence[Result], before: int, fin
         made_by={"command": "deca train prepare", "model": fingerprint, **settings.request()},
     )
     finish(task.output, records, description)
-    held_out = sum(split == "held_out" for split in people.values())
-    return Report(len(results), before, len(people), held_out, len(records), rejected, damaged)
+    return Report(len(results), before, len(people), len(held_out), len(records), rejected, damaged)

@@ -15,7 +15,7 @@ from deca_cli.photo.read import Photo, read_photo
 from deca_cli.train.data.decode import decode_grey, read_bytes
 from deca_cli.train.data.manifest import Record
 from deca_cli.train.data.prepare.picture import Cutting, Preparer, Rejected
-from deca_cli.train.data.store import is_held_out, write_picture
+from deca_cli.train.data.store import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,10 +177,8 @@ def _prepare_video(worker: _Worker, file: SourceFile) -> Found:
 
 
 def _store(worker: _Worker, file: SourceFile, name: str, cutting: Cutting, frame: int | None) -> Record:
-    settings = worker.task.settings
-    split = "held_out" if is_held_out(file.person, settings.held_out, settings.seed) else "train"
     record = write_picture(
-        worker.task.output, file.person, name, split, cutting.pixels, cutting.landmarks, cutting.mask
+        worker.task.output, file.person, name, cutting.pixels, cutting.landmarks, cutting.mask
     )
     quality = {key: round(value, 4) for key, value in asdict(cutting.quality).items()}
     return replace(record, frame=frame, to_source=cutting.to_source, quality=quality)
