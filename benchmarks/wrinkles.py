@@ -26,7 +26,7 @@ from deca_cli.synthetic.expressions import EXPRESSIONS, coefficient_table
 from deca_cli.synthetic.parts import HeadParts, find_parts
 from deca_cli.synthetic.sampling import rotation_from_degrees
 from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, bend, cavity, slopes
-from deca_cli.synthetic.wrinkles import WrinkleStyle, Wrinkles
+from deca_cli.synthetic.wrinkles import Wrinkles, WrinkleStyle
 
 SHOWN = "neutral,smile,brows_up,anger,disgust,kiss"
 HALF_WIDTH = 0.095  # metres from the middle of the picture to its edge
