@@ -55,8 +55,9 @@ def prepare(
     ] = 1.9,
     size: Annotated[int, typer.Option(help="Largest side of the stored crops in pixels.")] = 320,
     detector: Annotated[str, typer.Option(help="auto, lbp or face-alignment.")] = "auto",
+    least_score: Annotated[float, typer.Option(help="Least face score of the model.")] = 0.99,
     least_size: Annotated[float, typer.Option(help="Least size of a face in pixels.")] = 48.0,
-    least_sharpness: Annotated[float, typer.Option(help="Least sharpness; 0 keeps blurred faces.")] = 6.0,
+    least_sharpness: Annotated[float, typer.Option(help="Least sharpness; 0 keeps blurred faces.")] = 15.0,
     shards: Annotated[bool, typer.Option("--shards", help="Write tars as well, to OUTPUT-shards.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a file could not be used.")
@@ -67,7 +68,7 @@ def prepare(
     from deca_cli.cli.train_prepare_run import PrepareJob, run_prepare
     from deca_cli.train.data.prepare.settings import PrepareSettings, QualityLimits
 
-    limits = QualityLimits(face_size=least_size, sharpness=least_sharpness)
+    limits = QualityLimits(least_score, least_size, least_sharpness)
     settings = PrepareSettings(
         margin=margin, size=size, every=every, held_out=held_out, detector=detector, limits=limits
     )

@@ -8,6 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import UsageError
+from deca_cli.train.data.official.aflw2000 import AflwSource
+from deca_cli.train.data.official.rows import open_ethnicity, open_vggface2, open_vggface2hq
+from deca_cli.train.data.official.vox2 import VoxSource
+from deca_cli.train.data.prepared import PreparedSource
 
 if TYPE_CHECKING:
     from deca_cli.train.data.settings import DataSettings
@@ -15,8 +19,16 @@ if TYPE_CHECKING:
 
 Opener = Callable[["DataSettings", str], "Source"]
 
-OFFICIAL: Mapping[str, Opener] = MappingProxyType({})
-"""Official sets by the names of the official configuration files."""
+OFFICIAL: Mapping[str, Opener] = MappingProxyType(
+    {
+        "vggface2": open_vggface2,
+        "vggface2hq": open_vggface2hq,
+        "ethnicity": open_ethnicity,
+        "vox2": VoxSource,
+        "aflw2000": lambda settings, _: AflwSource(settings),
+    }
+)
+"""Official sets by the names of the official configuration files; called with the settings and the split."""
 
 
 def open_sources(
@@ -48,6 +60,4 @@ def _open(name: str, settings: DataSettings, split: str, problems: dict[str, str
             f"{name!r} is neither a folder nor one of the official sets {', '.join(OFFICIAL)}. "
             "Make a dataset with `deca train prepare`."
         )
-    from deca_cli.train.data.prepared import PreparedSource
-
     return PreparedSource(folder, settings, split, problems)

@@ -22,7 +22,10 @@ def face_triangles(pack: Pack) -> np.ndarray:
     size = len(assets.face_eye_mask)
     columns = np.clip((middle[:, 0] * size).astype(int), 0, size - 1)
     rows = np.clip(((1 - middle[:, 1]) * size).astype(int), 0, size - 1)
-    return assets.face_eye_mask[rows, columns] >= LEAST_MASK
+    wanted = assets.face_eye_mask[rows, columns] >= LEAST_MASK
+    if "eyes" in assets.masks:
+        wanted |= assets.masks["eyes"][rows, columns] > 0
+    return wanted
 
 
 def draw_region(vertices_px: np.ndarray, faces: torch.Tensor, wanted: np.ndarray, size: int) -> np.ndarray:
