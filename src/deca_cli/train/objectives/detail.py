@@ -173,7 +173,8 @@ class DetailObjective:
         vertices = head(codes.shape, codes.expression, codes.pose)
         normals = vertex_normals(vertices, head.faces)
         projected = project(vertices, codes.camera)
-        facing = vertex_normals(projected, head.faces)[..., 2:]
+        shifted = torch.cat([projected[..., :2], projected[..., 2:] + self.settings.depth_shift], dim=2)
+        facing = vertex_normals(shifted, head.faces)[..., 2:]
         over_chart = world2uv(self.chart, torch.cat([vertices, normals, facing, projected[..., :2]], dim=2))
         positions, directions, turned, places = over_chart.split((3, 3, 1, 2), dim=1)
         photo = sample(torch.cat([flat.images, flat.masks], dim=1), places.permute(0, 2, 3, 1))

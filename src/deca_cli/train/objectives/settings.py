@@ -27,13 +27,20 @@ class ObjectiveSettings:
     square around the head's own mask of the face."""
     uv_rule: Rule = "standard"
     """Of the rasteriser for the UV map; `pytorch3d` repeats its weights on small triangles, which miss to sum to 1."""
+    depth_shift: float = 0.0
+    """Added to the projected depth before the detail stage asks which way the surface faces. The release had 10 there, and
+    its float32 then puts a few texels to the other side of the threshold (spec B2)."""
     processes: int = 1
     """How many processes share a step. Terms that are sums over the batch are multiplied by it, so that the mean of the
     processes' gradients is the gradient of the whole batch."""
 
 
 OFFICIAL = ObjectiveSettings(
-    light_in_photometric=False, photo_behind_overlay=False, patch=OFFICIAL_PATCH, uv_rule="pytorch3d"
+    light_in_photometric=False,
+    photo_behind_overlay=False,
+    patch=OFFICIAL_PATCH,
+    uv_rule="pytorch3d",
+    depth_shift=10.0,
 )
 
 
