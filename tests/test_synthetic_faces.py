@@ -46,7 +46,7 @@ def generate(open_head, seed=0, count=6, **changes):  # noqa: ANN003  # any fiel
 
 def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(open_head):
     first, again, other = generate(open_head, 3), generate(open_head, 3), generate(open_head, 4)
-    assert torch.equal(first.images, again.images)
+    assert torch.allclose(first.images, again.images, atol=1e-5)
     assert torch.equal(first.landmarks, again.landmarks)
     assert (first.images - other.images).abs().mean() > 0.05
 

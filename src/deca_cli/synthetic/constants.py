@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=256)
+@cache  # never given back: recorded CUDA graphs read them
 def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
     """float32 tensor of a (nested) tuple. Shared between callers: do not write into it."""
     return torch.tensor(values, dtype=torch.float32, device=device)

@@ -16,6 +16,7 @@ from deca_cli.synthetic import degrade, light
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import ExpressionSampler
 from deca_cli.synthetic.parts import uv_values
+from deca_cli.synthetic.recording import Recording
 from deca_cli.synthetic.sampling import (
     FaceParameters,
     Framing,
@@ -84,6 +85,7 @@ class FaceGenerator:
         self.draw_albedo = fuse(draw_albedo)
         wrinkled = settings.wrinkle_share > 0 or settings.detail
         self.wrinkles = Wrinkles(head, parts, self.draws) if wrinkled else None
+        self.recordings: dict[tuple[int, int], Recording[SyntheticBatch]] = {}
         self.eyes_at_rest, _ = uv_values(head, parts.eye_directions, settings.texture_size)
 
     @torch.no_grad()
@@ -97,9 +99,20 @@ class FaceGenerator:
 
         Raises:
             ValueError: ``count`` is not a multiple of ``per_person``.
+            DeviceError: the settings ask for a CUDA graph, and there is no CUDA device or it cannot be recorded.
         """
         if per_person < 1 or count % per_person:
             raise ValueError(f"{count} pictures cannot be divided into persons of {per_person} pictures each")
+        if not self.settings.graph:
+            return self._draw(count, per_person)
+        size = (count, per_person)
+        if size not in self.recordings:
+            lasting = [self.studio.crowd.faces, self.studio.crowd.known]
+            self.recordings[size] = Recording(lambda: self._draw(*size), self.draws, lasting)
+        return self.recordings[size].replay()
+
+    def _draw(self, count: int, per_person: int) -> SyntheticBatch:
+        """One batch. Nothing here may wait for the device or copy from the host, so that a CUDA graph can record it."""
         scene = self._compose(count, per_person)
         picture = self.studio.photograph(scene)
         images, bare = self._develop(picture, light.illuminant(scene.lights))

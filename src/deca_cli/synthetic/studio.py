@@ -102,6 +102,7 @@ class Studio:
         self.draw_eyes = fuse(draw_eyes)
         self.bend, self.slopes = fuse(bend), fuse(slopes)
         self.eye_glint = fuse(light.eye_glint)
+        self.lay_capsules = fuse(occluders.lay_capsules)
         self.frames = SurfaceFrames(head, parts.detail_mask) if settings.wrinkle_share > 0 else None
         self.crowd = Crowd(CROWD, self.backgrounds.size, device)
 
@@ -114,10 +115,10 @@ class Studio:
         picture, body_depth = self._draw_body(picture, scene)
         picture = self._draw_glasses(picture, body_depth, scene)
         picture = self._draw_hair(picture, body_depth, scene)
-        picture = occluders.add_objects(draws, picture, s.object_share)
+        picture = self.lay_capsules(picture, occluders.sample_objects(draws, count, s.object_share))
         patch = self.backgrounds.sample(draws, count, s.image_size)
         picture = occluders.add_patch(draws, picture, patch, s.patch_share)
-        picture = occluders.add_hands(draws, picture, s.hand_share)
+        picture = self.lay_capsules(picture, occluders.sample_hands(draws, count, s.hand_share))
         self.crowd.remember(picture[:CROWD, :3])
         return picture
 
