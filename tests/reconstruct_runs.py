@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import stand_in
 from deca_cli.cli.app import app
 from deca_cli.export.owner import OWNER
+from deca_cli.photo import sighting
 from deca_cli.photo.face import Face
-from deca_cli.pipeline import fit
 
 BOX = (150.0, 80.0, 250.0, 200.0)
 
@@ -28,7 +28,7 @@ def one_face_everywhere(monkeypatch):
     def find(photo, **_: object) -> object:
         return [Face(BOX, 0.9, None, "test")] if photo.pixels.any() else []
 
-    monkeypatch.setattr(fit, "find_faces", find)
+    monkeypatch.setattr(sighting, "find_faces", find)
 
 
 @pytest.fixture

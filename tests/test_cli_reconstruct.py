@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import stand_in
 from deca_cli import __version__
 from deca_cli.cli.app import app
+from deca_cli.photo import sighting
 from deca_cli.photo.face import Face
-from deca_cli.pipeline import fit
 from reconstruct_runs import (  # noqa: F401 - fixtures
     black_photo,
     files_below,
@@ -220,7 +220,9 @@ def test_a_result_that_the_model_does_not_take_for_a_face_is_doubted(run, tmp_pa
 
 def test_several_faces_lie_in_folders_of_their_own_the_largest_first(run, tmp_path, monkeypatch):
     boxes = [(20.0, 20.0, 60.0, 70.0), (100.0, 60.0, 200.0, 180.0), (230.0, 20.0, 290.0, 95.0)]
-    monkeypatch.setattr(fit, "find_faces", lambda _, **__: [Face(box, 0.5, None, "test") for box in boxes])
+    monkeypatch.setattr(
+        sighting, "find_faces", lambda _, **__: [Face(box, 0.5, None, "test") for box in boxes]
+    )
     photo = make_photo(tmp_path / "group.jpg")
     assert run(photo).exit_code == 0
     folders = [tmp_path / "out" / "group" / name for name in (".", "face2", "face3")]

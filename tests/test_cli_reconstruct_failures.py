@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deca_cli.photo import sighting
 from deca_cli.pipeline import batch
 from reconstruct_runs import (  # noqa: F401 - fixtures
     black_photo,
@@ -98,7 +99,7 @@ def test_an_empty_folder_and_a_missing_photo_are_errors_that_create_nothing(run,
 
 
 def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "read_photo", pytest.fail)
+    monkeypatch.setattr(sighting, "read_photo", pytest.fail)
     (tmp_path / "file").write_text("in the way")
     for output in ("file", "file/below"):
         result = run(make_photo(tmp_path / "a.png"), output=output)
@@ -112,7 +113,7 @@ def test_a_read_only_output_folder_is_refused_before_the_work(run, tmp_path, mon
     def refuse(path, *_: object) -> NoReturn:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(batch, "read_photo", pytest.fail)
+    monkeypatch.setattr(sighting, "read_photo", pytest.fail)
     monkeypatch.setattr(Path, "open", refuse)
     result = run(make_photo(tmp_path / "a.png"))
     assert result.exit_code == 1

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deca_cli.cli.app import app
-from deca_cli.pipeline import batch
+from deca_cli.pipeline import encoding
 from reconstruct_runs import make_photo, message_of, one_face_everywhere, pack, run  # noqa: F401 - fixtures
 
 
@@ -61,7 +61,7 @@ def test_a_box_in_which_the_photo_cannot_show_a_face_is_refused(run, tmp_path, b
     [(["--bbox", "60,50,120,120"], "Draw --bbox"), (["--no-crop"], "Leave --no-crop out")],
 )
 def test_the_advice_fits_how_the_face_was_looked_for(run, tmp_path, monkeypatch, arguments, advice):
-    monkeypatch.setattr(batch, "fit_faces", lambda *_: [])
+    monkeypatch.setattr(encoding, "fit_batch", lambda faces, *_, **__: [None] * len(faces))
     assert advice in message_of(run(make_photo(tmp_path / "a.png"), *arguments))
 
 

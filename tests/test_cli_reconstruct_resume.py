@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from deca_cli.pipeline import batch, fit
+from deca_cli.photo import sighting
 from reconstruct_runs import (  # noqa: F401 - fixtures
     black_photo,
     files_below,
@@ -87,7 +87,7 @@ def test_a_box_with_many_digits_is_recognised(run, tmp_path):
 def test_a_photo_without_a_face_is_not_searched_again(run, tmp_path, monkeypatch):
     photos = [black_photo(tmp_path / "dark.png"), make_photo(tmp_path / "a.png")]
     run(*photos)
-    monkeypatch.setattr(fit, "find_faces", pytest.fail)
+    monkeypatch.setattr(sighting, "find_faces", pytest.fail)
     for _ in range(2):
         result = run(*photos, "--resume")
         assert result.exit_code == 0
@@ -100,7 +100,7 @@ def test_a_photo_without_a_face_is_not_searched_again(run, tmp_path, monkeypatch
 
 def test_an_interrupted_run_keeps_what_is_done_and_can_be_resumed(run, tmp_path, monkeypatch):
     photos = [make_photo(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
-    read = batch.read_photo
+    read = sighting.read_photo
 
     def interrupt_at_b(path) -> object:
         if path.stem == "b":
@@ -108,8 +108,8 @@ def test_an_interrupted_run_keeps_what_is_done_and_can_be_resumed(run, tmp_path,
         return read(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "read_photo", interrupt_at_b)
-        result = run(*photos)
+        patch.setattr(sighting, "read_photo", interrupt_at_b)
+        result = run(*photos, "--batch-size", 1)
     assert result.exit_code == 130
     assert "after 1 of 3 photos" in message_of(result)
     assert "--resume" in message_of(result)

@@ -43,6 +43,30 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
+class Precision(str, Enum):
+    """Arithmetic of the encoders."""
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
+class Rasterizer(str, Enum):
+    """What draws."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`i/n` -> two numbers."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise typer.BadParameter(f"{text!r} is not i/n with i from 1 to n, such as 2/8.")
+    return int(number), int(count)
+
+
 @in_a_sentence
 def reconstruct(
     photos: Annotated[
@@ -95,6 +119,36 @@ def reconstruct(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave finished results alone.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any photo was skipped.")] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Face crops that go through the networks together; chosen from the GPU's free memory if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Arithmetic of the encoders; tf32 on a GPU and fp32 on the CPU if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    compile_networks: Annotated[
+        bool, typer.Option("--compile", help="Compile the encoders first (a minute or so), for many photos.")
+    ] = False,
+    rasterizer: Annotated[
+        Rasterizer,
+        typer.Option(help="What draws: the GPU where the networks run on one (auto), cpu or cuda."),
+    ] = Rasterizer.auto,
+    shard: Annotated[
+        tuple | None,
+        typer.Option(
+            parser=parse_shard,
+            metavar="i/n",
+            help="Do only the i-th of n parts of the photos; under torchrun or SLURM this is automatic.",
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
     ] = None,
@@ -104,7 +158,8 @@ def reconstruct(
 
     Every face gets an overlay picture and its parameters; meshes, depth and more on request.
     """
-    from deca_cli.cli.reconstruct_run import Job, run_job
+    from deca_cli.cli.reconstruct_run import run_job
+    from deca_cli.cli.reconstruct_setup import Job
     from deca_cli.errors import UsageError
     from deca_cli.photo.inputs import expand_home
     from deca_cli.pipeline.settings import Settings
@@ -123,6 +178,19 @@ def reconstruct(
         resume=resume,
     )
     job = Job(
-        tuple(photos), recursive, expand_home(output), model, device.value, threads, settings, strict, debug
+        photos=tuple(photos),
+        recursive=recursive,
+        output=expand_home(output),
+        model=model,
+        device=device.value,
+        threads=threads,
+        settings=settings,
+        batch_size=batch_size,
+        precision=None if precision is None else precision.value,
+        compiled=compile_networks,
+        rasterizer=rasterizer.value,
+        shard=shard,
+        strict=strict,
+        debug=debug,
     )
     raise typer.Exit(run_job(job))

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
+from deca_cli.cli.reconstruct_setup import Job, Setup, device_name, find_job_share, prepare, say
 from deca_cli.errors import InputError, OutputError, UsageError
 from deca_cli.export.atomic import check_writable
-from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
+from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ, result_names
 from deca_cli.export.owner import OWNER
+from deca_cli.export.parts import Part, photos_digest, write_part
 from deca_cli.export.summary import RESUMED, SUMMARY, write_summary
-from deca_cli.packs.folders import DECA, best_installed
 from deca_cli.photo.inputs import find_inputs
 
 if TYPE_CHECKING:
@@ -27,29 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.export.summary import Outcome
-    from deca_cli.packs.store import Pack
     from deca_cli.photo.inputs import Inputs
-    from deca_cli.pipeline.captures import Decoder
-    from deca_cli.pipeline.settings import Settings
-
+    from deca_cli.pipeline.share import Share
 
 # Folders that hold all files of one of these hold results, not photos; the second is that of `deca transfer`.
 RESULT_MARKS = (frozenset({OWNER}), frozenset({PARAMS_JSON, PARAMS_NPZ}))
-
-
-@dataclass(frozen=True)
-class Job:
-    """The command line, parsed."""
-
-    photos: tuple[str, ...]
-    recursive: bool
-    output: Path
-    model: str | None  # None: the best that is installed
-    device: str
-    threads: int | None
-    settings: Settings
-    strict: bool
-    debug: bool
 
 
 def run_job(job: Job) -> int:
@@ -64,16 +46,18 @@ def run_job(job: Job) -> int:
     if job.settings.box_px is not None and len(found.photos) > 1:
         raise UsageError(f"--bbox says where the face of one photo is, but {len(found.photos)} were given.")
     if found.left_out():
-        _say(console, f"left out: {found.left_out()}", style="yellow")
+        say(console, f"left out: {found.left_out()}", style="yellow")
+    share = find_job_share(job)
     check_writable(job.output)
-    run = Run(job, found, _prepare(job, console), started)
+    photos = share.take(found.photos)
+    run = Run(job, found, share, photos, prepare(job, share, len(photos), console), started)
     try:
         for outcome in _with_progress(run, console):
             run.outcomes.append(outcome)  # one by one: what is done must be kept when Ctrl-C ends the loop
     except KeyboardInterrupt:
         run.write(interrupted=True)
         say_error(
-            f"interrupted after {len(run.outcomes)} of {len(found.photos)} photos. What is written is whole; "
+            f"interrupted after {len(run.outcomes)} of {len(photos)} photos. What is written is whole; "
             "go on with the same command and --resume."
         )
         return INTERRUPTED
@@ -92,7 +76,9 @@ class Run:
 
     job: Job
     found: Inputs
-    decoder: Decoder
+    share: Share
+    photos: list[Path]  # of this share
+    setup: Setup
     started: float  # on the clock of time.perf_counter
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -102,12 +88,15 @@ class Run:
         return time.perf_counter() - self.started
 
     def write(self, *, interrupted: bool = False) -> None:
-        """Write the summary."""
-        job, pack = self.job, self.decoder.pack
+        """Write the summary, joined with those of the other shares that are there."""
+        job, decoder = self.job, self.setup.decoder
         described = {
-            "model": pack.manifest.name,
-            "model_fingerprint": self.decoder.fingerprint,
-            "device": str(pack.deca.head.template_vertices.device),
+            "model": decoder.pack.manifest.name,
+            "model_fingerprint": decoder.fingerprint,
+            "device": device_name(decoder.device),
+            "precision": self.setup.precision,
+            "rasterizer": decoder.draw_on,
+            "batch_size": self.setup.pace.batch_size,
             "inputs": list(job.photos),
             "inputs_found": len(self.found.photos),
             "passed_over": [str(path.absolute()) for path in (*self.found.passed_over, *self.found.closed)],
@@ -117,38 +106,11 @@ class Run:
             "interrupted": interrupted,
             "seconds": self.seconds,
         }
-        write_summary(job.output, self.outcomes, run=described)
-
-
-def _prepare(job: Job, console: Console) -> Decoder:
-    """Load everything heavy, and compile the kernel if this is the first run."""
-    from deca_cli.photo.detectors import choose_detector
-    from deca_cli.pipeline.start import choose_device, compile_kernels, kernels_are_compiled, set_threads
-
-    set_threads(job.threads)
-    choose_detector(job.settings.detector)  # a wrong name is told before anything is loaded
-    device = choose_device(job.device)
-    from deca_cli.packs.store import load_pack
-    from deca_cli.pipeline.captures import Decoder
-
-    pack = load_pack(job.model or best_installed(), device)
-    _say(console, f"Model {pack.manifest.name} on {device}{_why(job, pack)}.")
-    if not pack.has_detail:
-        _say(console, "This model has no detail networks: detail pictures and meshes are left out.")
-    if not kernels_are_compiled():
-        with console.status("Compiling the renderer and the face finder, once on this machine ..."):
-            compile_kernels()
-        _say(console, "Compiled the renderer and the face finder, once on this machine.")
-    return Decoder.of(pack)
-
-
-def _why(job: Job, pack: Pack) -> str:
-    """How the model was chosen, if nobody chose it."""
-    if job.model is not None:
-        return ""
-    if pack.manifest.name == DECA:
-        return ", as it is installed (--model open takes the bundled one)"
-    return "; the official one is not installed (deca fetch-models)"
+        if self.share.alone:
+            write_summary(job.output, self.outcomes, run=described)
+        else:
+            part = Part(self.share.number, self.share.of, photos_digest(self.found.photos))
+            write_part(job.output, part, self.outcomes, run=described)
 
 
 def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
@@ -163,8 +125,18 @@ def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
     )
-    job, photos = run.job, run.found.photos
-    outcomes = reconstruct(photos, run.decoder, job.settings, job.output, debug=job.debug)
+    job, photos = run.job, run.photos
+    # Names are given to the photos of all shares together, so that they do not depend on who does which.
+    names = run.share.take(result_names(run.found.photos, job.output))
+    outcomes = reconstruct(
+        photos,
+        run.setup.decoder,
+        job.settings,
+        job.output,
+        pace=run.setup.pace,
+        names=names,
+        debug=job.debug,
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Photos", total=len(photos), rate="")
         started = time.perf_counter()
@@ -172,15 +144,10 @@ def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
             rate = done / (time.perf_counter() - started)
             progress.update(task, completed=done, rate=f"{rate:.1f} photos/s")
             if outcome.skipped:
-                _say(console, f"skipped: {outcome.reason}", style="yellow")
+                say(console, f"skipped: {outcome.reason}", style="yellow")
             if outcome.warning:
-                _say(console, f"doubtful: {outcome.warning}", style="yellow")
+                say(console, f"doubtful: {outcome.warning}", style="yellow")
             yield outcome
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    """Print text as it is: a path may hold what looks like markup."""
-    console.print(Text(text, style))
 
 
 def _closing_table(run: Run) -> None:
@@ -192,7 +159,7 @@ def _closing_table(run: Run) -> None:
         "Photos": f"{len(outcomes)}" + (f" ({resumed} finished before)" if resumed else ""),
         "Faces": str(sum(len(outcome.faces) for outcome in outcomes)),
         "Skipped": f"{skipped}" + (" (the reasons stand above)" if skipped else ""),
-        "Model": run.decoder.pack.manifest.name,
+        "Model": run.setup.decoder.pack.manifest.name,
         "Seconds": f"{run.seconds:.1f}",
     }
     first = next((face.folder for outcome in outcomes for face in outcome.faces), None)
@@ -208,8 +175,8 @@ def _closing_table(run: Run) -> None:
 
 def _exit_code(run: Run) -> int:
     skipped = sum(outcome.skipped for outcome in run.outcomes)
-    if skipped == len(run.outcomes):
-        photos = len(run.found.photos)
+    if skipped and skipped == len(run.outcomes):
+        photos = len(run.photos)
         what = "the photo" if photos == 1 else f"any of the {photos} photos"
         raise InputError(f"nothing could be reconstructed from {what}; the reasons stand above.")
     return FAILED if run.job.strict and skipped else 0

@@ -65,6 +65,7 @@ class Capture:
     pixels_per_metre: float  # the weak-perspective scale in photo pixels
     pixel_offset: float  # how the pack joins NDC and pixel indices, see heads.camera
     detail: Detail | None
+    draw_on: str = "cpu"  # device on which its pictures are drawn
 
     @cached_property
     def arkit(self) -> dict[str, float]:

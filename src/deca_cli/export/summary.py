@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 DONE, RESUMED, NO_FACE, FAILED = "done", "resumed", "no face", "failed"
 ENDED = "ended the run"
+SKIPPED = frozenset({NO_FACE, FAILED})
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Outcome:
     @property
     def skipped(self) -> bool:
         """Whether there is no result, and the run went on."""
-        return self.status in {NO_FACE, FAILED}
+        return self.status in SKIPPED
 
 
 def write_summary(output: Path, outcomes: Sequence[Outcome], *, run: Mapping[str, Any]) -> Path:
@@ -55,23 +56,39 @@ def write_summary(output: Path, outcomes: Sequence[Outcome], *, run: Mapping[str
         outcomes: one a photo, in order.
         run: what was asked for and with what: model, device, command ...
     """
+    rows = [row_of(outcome) for outcome in outcomes]
+    return write_text(output / SUMMARY, to_json(content_of(rows, stages_of(outcomes), run)))
+
+
+def row_of(outcome: Outcome) -> dict[str, Any]:
+    """One photo's entry."""
+    return asdict(outcome) | {"photo": str(outcome.photo.absolute())}
+
+
+def stages_of(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Seconds by stage, summed over photos."""
     stages: dict[str, float] = {}
     for outcome in outcomes:
         for stage, seconds in outcome.seconds.items():
             stages[stage] = stages.get(stage, 0.0) + seconds
-    skipped = [outcome for outcome in outcomes if outcome.skipped]
-    content = {
+    return stages
+
+
+def content_of(
+    rows: Sequence[Mapping[str, Any]], stages: Mapping[str, float], run: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The whole summary from its entries."""
+    return {
         "version": __version__,
         **run,
         "counts": {
-            "photos": len(outcomes),
-            "faces": sum(len(outcome.faces) for outcome in outcomes),
-            "skipped": len(skipped),
+            "photos": len(rows),
+            "faces": sum(len(row["faces"]) for row in rows),
+            "skipped": sum(row["status"] in SKIPPED for row in rows),
         },
-        "seconds_by_stage": stages,
-        "photos": [asdict(outcome) | {"photo": str(outcome.photo.absolute())} for outcome in outcomes],
+        "seconds_by_stage": dict(stages),
+        "photos": list(rows),
     }
-    return write_text(output / SUMMARY, to_json(content))
 
 
 def read_faceless(output: Path, *, like: Mapping[str, Any]) -> dict[str, float]:

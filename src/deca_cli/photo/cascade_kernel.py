@@ -114,6 +114,22 @@ def _pattern(flat: np.ndarray, base: np.uint64, at: np.ndarray) -> np.uint64:  #
 
 
 @compiled
+def _rest(
+    total: float, flat: np.ndarray, base: np.uint64, from_stage: int, stage_starts: np.ndarray,
+    stage_thresholds: np.ndarray, corners: np.ndarray, leaves: np.ndarray,
+) -> float:  # fmt: skip  # pragma: no cover
+    """Add the other stages of one window to its total; 0 if one of them rejects it."""
+    for stage in range(from_stage, stage_thresholds.shape[0]):
+        value = np.float32(0)
+        for stump in range(np.uint64(stage_starts[stage]), np.uint64(stage_starts[stage + 1])):
+            value += leaves[stump, _pattern(flat, base, corners[stump])]
+        if value < stage_thresholds[stage]:
+            return np.float32(0)
+        total += value - stage_thresholds[stage]
+    return total
+
+
+@compiled
 def scores(
     integral: np.ndarray,
     window: int,
@@ -170,13 +186,6 @@ def scores(
             if np.isnan(result):
                 continue
             base = np.uint64(row * stride * integral.shape[1] + (first + j) * stride)
-            for stage in range(row_stages, stages):
-                value_here = np.float32(0)
-                for stump in range(np.uint64(stage_starts[stage]), np.uint64(stage_starts[stage + 1])):
-                    value_here += leaves[stump, _pattern(flat, base, corners[stump])]
-                if value_here < stage_thresholds[stage]:
-                    result = np.float32(0)
-                    break
-                result += value_here - stage_thresholds[stage]
+            result = _rest(result, flat, base, row_stages, stage_starts, stage_thresholds, corners, leaves)
             found[row, first + j] = result / np.float32(stages)
     return found

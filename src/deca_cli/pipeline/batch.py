@@ -1,7 +1,15 @@
-"""Photo after photo, from file to files: read, fit, decode, save; one bad photo never stops the others."""
+"""From files to files for many photos: reading and finding, fitting, drawing and writing overlap; order is kept.
+
+Each photo goes the way that `fit.fit_faces`, `Decoder.decode` and `export.save` describe. Here finders work ahead, photos
+are fitted in groups so that the networks see large batches, and savers work behind. Queues are bounded, so memory does
+not grow with the number of photos. One bad photo never costs another one's result.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DecaError, InputError
@@ -9,84 +17,266 @@ from deca_cli.export import save
 from deca_cli.export.names import result_names
 from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
-from deca_cli.photo.read import read_photo
+from deca_cli.photo.sighting import look_again, sight
 from deca_cli.pipeline.clock import Clock
-from deca_cli.pipeline.fit import fit_faces
+from deca_cli.pipeline.encoding import Batches
+from deca_cli.pipeline.lockstep import fit_together
+from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.reasons import doubt, no_face_reason
 from deca_cli.pipeline.resume import Earlier, face_folder
+from deca_cli.pipeline.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
+    from deca_cli.export.capture import Capture
+    from deca_cli.photo.sighting import Sighting
     from deca_cli.pipeline.captures import Decoder
+    from deca_cli.pipeline.fit import Fit
     from deca_cli.pipeline.settings import Settings
+
+    Faces = tuple[FaceResult, ...]
+
+BYTES_IN_FLIGHT = 10**9  # of photos between reading and writing; one photo may be larger
+BYTES_OF_A_PIXEL = 3
+PIXELS_OF_A_BYTE = 8  # of a photo's file, roughly, for a good JPEG
+
+
+@dataclass(eq=False)
+class Task:
+    """One photo on its way."""
+
+    path: Path
+    names: Sequence[str]
+    bytes_guess: int = 0
+    clock: Clock = field(default_factory=Clock)
+    outcome: Outcome | None = None  # known without any work, or the end of a failure
+    error: BaseException | None = None
+    seeing: Future[Sighting] | None = None
+    seen: Sighting | None = None
+    fits: list[Fit] = field(default_factory=list)
+    saving: Future[Faces] | None = None
 
 
 def reconstruct(
-    photos: Sequence[Path], decoder: Decoder, settings: Settings, output: Path, *, debug: bool = False
+    photos: Sequence[Path],
+    decoder: Decoder,
+    settings: Settings,
+    output: Path,
+    *,
+    pace: Pace | None = None,
+    names: Sequence[Sequence[str]] | None = None,
+    debug: bool = False,
 ) -> Iterator[Outcome]:
-    """Reconstruct photos in order; every outcome is given out as soon as its files are written.
+    """Reconstruct photos; outcomes come in the order of the photos, each after its files are written.
 
     Args:
         photos: the files.
         decoder: the model.
         settings: what is asked for.
         output: the folder for the results; must exist.
+        pace: sizes of batches and queues; chosen for the machine if left out.
+        names: of `result_names`, if the photos are a share of more; worked out for these alone if left out.
         debug: let unexpected exceptions through instead of counting the photo as failed.
 
     Raises:
         OutputError: results cannot be written, which no other photo would mend; its outcome is given out before.
+        DeviceError: the GPU's memory does not hold a single face.
     """
-    earlier = Earlier.read(output, settings, decoder.fingerprint) if settings.resume else None
-    for path, names in zip(photos, result_names(photos, output), strict=True):
-        known = earlier.outcome(path, output / names[0]) if earlier else None
-        if known:
-            yield known
-            continue
-        clock = Clock()
+    pace = pace or Pace.of(decoder.device, len(photos))
+    every = names if names is not None else result_names(photos, output)
+    with Workers(pace) as workers:
+        yield from _Flow(decoder, settings, output, pace, workers, debug).run(photos, every)
+
+
+class _Flow:
+    """A run under way."""
+
+    def __init__(
+        self, decoder: Decoder, settings: Settings, output: Path, pace: Pace, workers: Workers, debug: bool
+    ) -> None:
+        self.decoder, self.settings, self.output = decoder, settings, output
+        self.pace, self.workers, self.debug = pace, workers, debug
+        self.detector = None if settings.whole_photo or settings.box_px is not None else settings.detector
+        self.encoding, self.decoding = Batches(pace.batch_size), Batches(pace.batch_size)
+        self.bytes_in_flight = 0
+        self.behind: deque[Task] = deque()  # fitted, in order, perhaps not written yet
+        self.stop = Event()  # no further file shall be written
+
+    def run(self, photos: Sequence[Path], names: Sequence[Sequence[str]]) -> Iterator[Outcome]:
         try:
-            faces = _reconstruct_one(path, output, names, decoder, settings, clock)
-        except InputError as error:
-            yield Outcome(path, FAILED, str(error), seconds=clock.seconds)
-        except DecaError as error:
-            yield Outcome(path, ENDED, str(error), seconds=clock.seconds)
+            for group in self._groups(photos, names):
+                self._fit(group)
+                self._decode_and_save(group)
+                yield from self._finished(leave=self.pace.write_behind)
+            yield from self._finished(leave=0)
+        except KeyboardInterrupt:
+            yield from self._written()
             raise
-        except Exception as error:
-            if debug:
-                raise
-            reason = f"unexpected {type(error).__name__}: {error}; run it alone with --debug and report this."
-            yield Outcome(path, FAILED, f"{path}: {reason}", seconds=clock.seconds)
+        finally:
+            self.stop.set()
+
+    def _groups(self, photos: Sequence[Path], names: Sequence[Sequence[str]]) -> Iterator[list[Task]]:
+        """Tasks in order, read and looked at, as many as are fitted together."""
+        settings = self.settings
+        earlier = Earlier.read(self.output, settings, self.decoder.fingerprint) if settings.resume else None
+        waiting = deque(zip(photos, names, strict=True))
+        ahead: deque[Task] = deque()
+        group: list[Task] = []
+        while waiting or ahead:
+            while waiting and (not ahead or self._has_room(len(ahead))):
+                path, own_names = waiting.popleft()
+                task = Task(path, own_names)
+                task.outcome = earlier.outcome(path, self.output / own_names[0]) if earlier else None
+                if task.outcome is None:
+                    task.bytes_guess = _bytes_guess(path)
+                    self.bytes_in_flight += task.bytes_guess
+                    task.seeing = self.workers.sight(path, self.detector)
+                ahead.append(task)
+            task = ahead.popleft()
+            self._see(task)
+            group.append(task)
+            if len(group) >= self.pace.group or self.bytes_in_flight > BYTES_IN_FLIGHT:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _has_room(self, ahead: int) -> bool:
+        return ahead < self.pace.read_ahead and self.bytes_in_flight < BYTES_IN_FLIGHT
+
+    def _see(self, task: Task) -> None:
+        if task.seeing is None:
+            return
+        try:
+            task.seen = self.workers.answer(task.seeing, sight, task.path, self.detector)
+        except Exception as error:  # noqa: BLE001 - told when the photo's turn comes
+            task.error = error
         else:
-            yield _outcome(path, faces, decoder, settings, clock)
+            task.clock.add("read", task.seen.read_s)
+            task.clock.add("find", task.seen.find_s)
+        task.seeing = None
+
+    def _fit(self, group: Sequence[Task]) -> None:
+        """Answer all questions about the photos of a group, those of the same round together."""
+
+        def thorough(task: Task) -> Future:
+            return self.workers.look_again(task.path, self.settings.detector)
+
+        def found(task: Task, future: Future) -> list:
+            return self.workers.answer(future, look_again, task.path, self.settings.detector)
+
+        fit_together(
+            [task for task in group if task.seen is not None],
+            self.decoder.pack,
+            self.settings,
+            self.encoding,
+            self.workers.cutters,
+            look=thorough,
+            found=found,
+            padded=self.pace.padded,
+        )
+
+    def _decode_and_save(self, group: Sequence[Task]) -> None:
+        ready = [task for task in group if task.error is None and task.fits]
+
+        def decode(part: slice) -> list[list[Capture]]:
+            return self.decoder.decode_many(
+                [(task.seen.photo, task.fits) for task in ready[part] if task.seen is not None]
+            )
+
+        clock = Clock()
+        with clock.stage("decode"):
+            captures = dict(zip(map(id, ready), self.decoding.run(decode, len(ready)), strict=True))
+        for task in group:
+            task.seen, task.fits = None, []  # the captures hold the photo until it is written
+            if id(task) in captures:
+                task.clock.add("decode", clock.seconds["decode"] / len(ready))
+                task.saving = self.workers.savers.submit(self._save, task, captures.pop(id(task)))
+            self.behind.append(task)
+
+    def _save(self, task: Task, captures: Sequence[Capture]) -> Faces:
+        """Draw and write the faces of one photo; in a thread."""
+        if self.stop.is_set():
+            raise _StoppedError
+        try:
+            with task.clock.stage("draw and save"):
+                return self._write(task, captures)
+        except DecaError as error:
+            if not isinstance(error, InputError):
+                self.stop.set()
+            raise
+
+    def _write(self, task: Task, captures: Sequence[Capture]) -> Faces:
+        folder = claim_folder(self.output, task.names, task.path)
+        results = []
+        for capture in captures:
+            where = face_folder(folder, capture.face_number)
+            files = save(capture, where, self.settings.formats, self.settings.request())
+            relative = where.relative_to(self.output).as_posix()
+            names = tuple(file.name for file in files)
+            results.append(FaceResult(relative, names, tuple(capture.box_px), capture.face_score))
+        return tuple(results)
+
+    def _finished(self, *, leave: int) -> Iterator[Outcome]:
+        """Outcomes in order, of all that are done, waiting until no more than `leave` are left."""
+        while self.behind:
+            task = self.behind[0]
+            undone = task.saving is not None and not task.saving.done()
+            if undone and len(self.behind) <= leave and self.bytes_in_flight < BYTES_IN_FLIGHT:
+                return
+            outcome, ending = self._outcome(task)
+            self.behind.popleft()
+            self.bytes_in_flight -= task.bytes_guess
+            yield outcome
+            if ending is not None:
+                raise ending
+
+    def _written(self) -> Iterator[Outcome]:
+        """After Ctrl-C: let what is being written be finished, and give out what is complete, in order."""
+        self.stop.set()
+        self.workers.savers.shutdown(wait=True, cancel_futures=True)
+        for task in self.behind:
+            saving = task.saving
+            if saving is not None and (saving.cancelled() or isinstance(saving.exception(), _StoppedError)):
+                continue
+            yield self._outcome(task)[0]
+
+    def _outcome(self, task: Task) -> tuple[Outcome, DecaError | None]:
+        """What became of a photo, and the error that ends the run with it, if there is one."""
+        if task.outcome is not None:
+            return task.outcome, None
+        error, faces = task.error, ()
+        if error is None and task.saving is not None:
+            error, faces = task.saving.exception(), () if task.saving.exception() else task.saving.result()
+        seconds = task.clock.seconds
+        if isinstance(error, InputError):
+            return Outcome(task.path, FAILED, str(error), seconds=seconds), None
+        if isinstance(error, DecaError):
+            return Outcome(task.path, ENDED, str(error), seconds=seconds), error
+        if error is not None:
+            if self.debug:
+                raise error
+            reason = f"unexpected {type(error).__name__}: {error}; run it alone with --debug and report this."
+            return Outcome(task.path, FAILED, f"{task.path}: {reason}", seconds=seconds), None
+        if not faces:
+            return Outcome(
+                task.path, NO_FACE, no_face_reason(task.path, self.settings), seconds=seconds
+            ), None
+        least = self.decoder.pack.manifest.least_face_score
+        warning = doubt(task.path, [face.face_score for face in faces], least)
+        return Outcome(task.path, DONE, warning=warning, faces=faces, seconds=seconds), None
 
 
-def _outcome(
-    path: Path, faces: tuple[FaceResult, ...], decoder: Decoder, settings: Settings, clock: Clock
-) -> Outcome:
-    if not faces:
-        return Outcome(path, NO_FACE, no_face_reason(path, settings), seconds=clock.seconds)
-    least = decoder.pack.manifest.least_face_score
-    warning = doubt(path, [face.face_score for face in faces], least)
-    return Outcome(path, DONE, warning=warning, faces=faces, seconds=clock.seconds)
+class _StoppedError(Exception):
+    """A photo that was not written because the run ends."""
 
 
-def _reconstruct_one(
-    path: Path, output: Path, names: Sequence[str], decoder: Decoder, settings: Settings, clock: Clock
-) -> tuple[FaceResult, ...]:
-    """The one readable path: photo, faces, codes, heads, pictures and files."""
-    with clock.stage("read"):
-        photo = read_photo(path)
-    fits = fit_faces(photo, decoder.pack, settings, clock)
-    with clock.stage("decode"):
-        captures = decoder.decode(photo, fits)
-    results = []
-    folder = claim_folder(output, names, path) if captures else output
-    for capture in captures:
-        where = face_folder(folder, capture.face_number)
-        with clock.stage("draw and save"):
-            files = save(capture, where, settings.formats, settings.request())
-        relative = where.relative_to(output).as_posix()
-        names_of_files = tuple(file.name for file in files)
-        results.append(FaceResult(relative, names_of_files, tuple(capture.box_px), capture.face_score))
-    return tuple(results)
+def _bytes_guess(path: Path) -> int:
+    """About how much memory a photo takes, from the size of its file."""
+    try:
+        return path.stat().st_size * PIXELS_OF_A_BYTE * BYTES_OF_A_PIXEL
+    except OSError:
+        return 0

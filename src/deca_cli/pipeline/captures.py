@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from deca_cli.packs.fingerprint import pack_fingerprint
 from deca_cli.render.uv import UvChart, detail_vertices, displaced_normals, make_chart, world2uv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -38,10 +38,25 @@ class Decoder:
     detail_mesh: (
         UvChart | None
     )  # vertices and triangles of the detail mesh: the pack's own, or those of the chart
+    draw_on: str = "cpu"  # device on which pictures are drawn
+
+    def __post_init__(self) -> None:
+        if self.draw_on != "cpu" and self.draw_on != str(self.device):
+            raise ValueError(f"pictures can be drawn on cpu or {self.device}, not on {self.draw_on}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.pack.deca.head.template_vertices.device
 
     @staticmethod
-    def of(pack: Pack) -> Decoder:
-        """Prepare a pack."""
+    def of(pack: Pack, *, draw_on: str = "cpu") -> Decoder:
+        """Prepare a pack.
+
+        Args:
+            pack: the model.
+            draw_on: `cpu`, or the pack's CUDA device if it has the compiled rasteriser.
+        """
         assets, head = pack.assets, pack.deca.head
         mirror = assets.mirror_vertices
         topology = Topology(
@@ -53,46 +68,70 @@ class Decoder:
         chart = mesh = None
         if pack.has_detail:
             size = len(assets.fixed_displacement)
-            chart = make_chart(head.uv_coordinates, head.uv_faces, head.faces, size)
+            device = head.template_vertices.device
+            parts = [part.cpu() for part in (head.uv_coordinates, head.uv_faces, head.faces)]
+            chart = make_chart(parts[0], parts[1], parts[2], size).to(device)
             own = load_detail_mesh(pack.folder, size, len(assets.template_vertices))
-            mesh = chart if own is None else own.to(head.template_vertices.device)
-        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh)
+            mesh = chart if own is None else own.to(device)
+        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh, draw_on)
 
-    @torch.inference_mode()
     def decode(self, photo: Photo, fits: Sequence[Fit]) -> list[Capture]:
         """Decode all faces of a photo together."""
-        if not fits:
-            return []
+        return self.decode_many([(photo, fits)])[0]
+
+    @torch.inference_mode()
+    def decode_many(self, photos: Sequence[tuple[Photo, Sequence[Fit]]]) -> list[list[Capture]]:
+        """Decode all faces of several photos in one batch; one list for each photo, empty where it has no faces."""
+        flat = [fit for _, fits in photos for fit in fits]
+        if not flat:
+            return [[] for _ in photos]
+        arrays = self._arrays(flat)
+        captures, index = [], 0
+        for photo, fits in photos:
+            captures.append(
+                [
+                    self._capture(
+                        photo, fit, number, len(fits), {n: a[index + number] for n, a in arrays.items()}
+                    )
+                    for number, fit in enumerate(fits)
+                ]
+            )
+            index += len(fits)
+        return captures
+
+    def _arrays(self, fits: Sequence[Fit]) -> dict[str, Any]:
+        """What differs from face to face, by the name in `Capture`: arrays or lists, one row for each fit."""
+        preprocessing = self.pack.deca.preprocessing
         codes = Codes.concat([fit.codes for fit in fits])
         head = self.pack.deca.decode(codes)
-        angles = matrix_to_euler_degrees(axis_angle_to_matrix(codes.pose[:, :3])).tolist()
-        details = self._details(head)
-        return [
-            self._capture(photo, fit, head, index, len(fits), tuple(angles[index]), details[index])
-            for index, fit in enumerate(fits)
-        ]
-
-    def _capture(
-        self,
-        photo: Photo,
-        fit: Fit,
-        head: Head,
-        index: int,
-        count: int,
-        angles: tuple[float, float, float],
-        detail: Detail | None,
-    ) -> Capture:
-        manifest, assets, preprocessing = self.pack.manifest, self.pack.assets, self.pack.deca.preprocessing
-        size, offset, to_photo = preprocessing.image_size, preprocessing.pixel_offset, fit.crop.to_photo
+        to_photo = torch.from_numpy(np.stack([fit.crop.to_photo for fit in fits])).to(codes.camera.device)
         # Photo pixels per unit of the crop's NDC; the crop is a similarity, so x, y and z share it.
-        pixels_per_unit = float(np.hypot(to_photo[0, 0], to_photo[1, 0])) * size / 2
+        pixels_per_unit = torch.hypot(to_photo[:, 0, 0], to_photo[:, 1, 0]) * preprocessing.image_size / 2
 
         def pixels(ndc: Tensor) -> np.ndarray:
-            """[B, N, 3] NDC -> float64 [N, 3] photo pixels of this face, z too."""
-            points = ndc[index].double().cpu()
-            flat = ndc_to_photo_pixels(points[None], torch.from_numpy(to_photo)[None], size, offset)[0]
-            return torch.cat([flat, points[:, 2:] * pixels_per_unit], dim=1).numpy()
+            """[B, N, 3] NDC -> float64 [B, N, 3] photo pixels, z too."""
+            points = ndc.double()
+            flat = ndc_to_photo_pixels(points, to_photo, preprocessing.image_size, preprocessing.pixel_offset)
+            return _array(torch.cat([flat, points[..., 2:] * pixels_per_unit[:, None, None]], dim=2))
 
+        turned = matrix_to_euler_degrees(axis_angle_to_matrix(codes.pose[:, :3]))
+        stored = {name: _array(value.flatten(1)) for name, value in codes.items()}
+        return {
+            "codes": [{name: rows[index] for name, rows in stored.items()} for index in range(len(fits))],
+            "head_pose_deg": [tuple(angles) for angles in turned.tolist()],
+            "vertices": _array(head.vertices),
+            "normals": _array(head.normals),
+            "vertices_px": pixels(head.projected),
+            "landmarks_2d_px": pixels(head.landmarks2d)[..., :2],
+            "landmarks_3d_px": pixels(head.landmarks3d),
+            "landmarks_3d": _array(head.landmarks3d_world),
+            "landmarks_visible": _array(head.landmarks_visible),
+            "pixels_per_metre": (codes.camera[:, 0].double() * pixels_per_unit).tolist(),
+            "detail": self._details(head),
+        }
+
+    def _capture(self, photo: Photo, fit: Fit, index: int, count: int, own: Mapping[str, Any]) -> Capture:
+        manifest, preprocessing = self.pack.manifest, self.pack.deca.preprocessing
         return Capture(
             photo=photo,
             face_number=index + 1,
@@ -104,22 +143,13 @@ class Decoder:
             model=manifest.name,
             model_licence=manifest.licence,
             model_fingerprint=self.fingerprint,
-            codes={name: value[0].flatten().cpu().numpy() for name, value in fit.codes.items()},
-            expression_names=tuple(assets.expression_names),
-            head_pose_deg=angles,
-            crop_to_photo=to_photo,
-            crop_size=size,
+            expression_names=tuple(self.pack.assets.expression_names),
+            crop_to_photo=fit.crop.to_photo,
+            crop_size=preprocessing.image_size,
             topology=self.topology,
-            vertices=_array(head.vertices[index]),
-            normals=_array(head.normals[index]),
-            vertices_px=pixels(head.projected),
-            landmarks_2d_px=pixels(head.landmarks2d)[:, :2],
-            landmarks_3d_px=pixels(head.landmarks3d),
-            landmarks_3d=_array(head.landmarks3d_world[index]),
-            landmarks_visible=_array(head.landmarks_visible[index]),
-            pixels_per_metre=float(fit.codes.camera[0, 0]) * pixels_per_unit,
-            pixel_offset=offset,
-            detail=detail,
+            pixel_offset=preprocessing.pixel_offset,
+            draw_on=self.draw_on,
+            **own,
         )
 
     def _details(self, head: Head) -> list[Detail | None]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from deca_cli.heads.camera import ndc_to_photo_pixels
+from deca_cli.heads.camera import ndc_to_photo_pixels, project
 from deca_cli.photo.crop import LEAST_SIDE, Crop, check_box, crop_face, crop_whole, whole_box
 from deca_cli.photo.find_faces import Face, find_faces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
     from deca_cli.networks.codes import Codes, Encoding
+    from deca_cli.networks.deca import Deca
+    from deca_cli.networks.preprocessing import Preprocessing
     from deca_cli.packs.store import Pack
     from deca_cli.photo.crop import PixelBox
     from deca_cli.photo.read import Photo
@@ -48,6 +53,25 @@ class Fit:
         return (self.box_px[2] - self.box_px[0] + self.box_px[3] - self.box_px[1]) / 2
 
 
+@dataclass(frozen=True)
+class Look:
+    """A question: where may faces be in the photo? The answer is a list of faces."""
+
+    thorough: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Encode:
+    """A question: what does the model say about these boxes of the photo? The answer is a list of fits."""
+
+    faces: Sequence[Face]
+    boxes: Sequence[PixelBox]
+    whole: bool = False  # use the whole photo as the crop
+
+
+Steps = Generator[Look | Encode, Any, list["Fit"]]
+
+
 def fit_faces(photo: Photo, pack: Pack, settings: Settings, clock: Clock) -> list[Fit]:
     """All faces of a photo that are asked for, the largest first; none if there is none.
 
@@ -55,39 +79,48 @@ def fit_faces(photo: Photo, pack: Pack, settings: Settings, clock: Clock) -> lis
         InputError: the given box cannot be used.
         UsageError: the detector that is asked for is not here.
     """
+    steps = fit_steps(photo, pack.manifest.least_face_score, settings)
+    answer: list[Face] | list[Fit] | None = None
+    while True:
+        try:
+            question = steps.send(answer)
+        except StopIteration as done:
+            return done.value
+        if isinstance(question, Look):
+            with clock.stage("find"):
+                answer = find_faces(photo, detector=settings.detector, thorough=question.thorough)
+        else:
+            with clock.stage("crop"):
+                crops = cut_crops(photo, question, pack.deca.preprocessing)
+            with clock.stage("encode"):
+                answer = fit_crops(question.faces, crops, question.boxes, pack)
+
+
+def fit_steps(photo: Photo, least_face_score: float, settings: Settings) -> Steps:
+    """What has to be found out about a photo, question by question, so that many photos can be asked about together.
+
+    Raises:
+        InputError: the given box cannot be used.
+    """
     if settings.whole_photo:
-        fits = _fit_whole(photo, pack, clock)
+        box = whole_box(photo)
+        fits = yield Encode([Face(box, 1.0, None, WHOLE)], [box], whole=True)
     elif settings.box_px is not None:
         check_box(photo, settings.box_px)
         given = Face(box_px=settings.box_px, score=1.0, landmarks_px=None, source=GIVEN)
-        fits = _fit_boxes(photo, [given], pack, clock, least_score=0.0)
+        fits = yield from _fit_boxes([given], least_score=0.0)
     else:
-        fits = _fit_found(photo, pack, settings, clock, thorough=False)
-        if not fits:
-            fits = _fit_found(photo, pack, settings, clock, thorough=True)
+        fits = []
+        for thorough in (False, True):
+            faces = yield Look(thorough)
+            fits = yield from _fit_boxes(faces, least_score=least_face_score)
+            if fits:
+                break
     fits.sort(key=lambda fit: -fit.size)
     return fits[: settings.max_faces]
 
 
-def _fit_whole(photo: Photo, pack: Pack, clock: Clock) -> list[Fit]:
-    """The photo is an aligned crop: no finding, no second crop."""
-    with clock.stage("crop"):
-        crop = crop_whole(photo, pack.deca.preprocessing)
-    with clock.stage("encode"):
-        box = whole_box(photo)
-        return _fit_crops([Face(box, 1.0, None, WHOLE)], [crop], [box], pack)
-
-
-def _fit_found(photo: Photo, pack: Pack, settings: Settings, clock: Clock, *, thorough: bool) -> list[Fit]:
-    """Find faces, fit them, and keep those that the model takes for faces."""
-    with clock.stage("find"):
-        faces = find_faces(photo, detector=settings.detector, thorough=thorough)
-    return _fit_boxes(photo, faces, pack, clock, least_score=pack.manifest.least_face_score)
-
-
-def _fit_boxes(
-    photo: Photo, faces: Sequence[Face], pack: Pack, clock: Clock, *, least_score: float
-) -> list[Fit]:
+def _fit_boxes(faces: Sequence[Face], *, least_score: float) -> Steps:
     """Fit faces in rough boxes: crop, encode, and again in crops around the model's own landmarks until these stay.
 
     A face found through its landmarks is not cut again: its box is better than a rough one from a detector.
@@ -96,10 +129,7 @@ def _fit_boxes(
     moving = list(faces)
     boxes = [face.box_px for face in moving]
     for turn in range(1 + RECROPS):
-        with clock.stage("crop"):
-            crops = [crop_face(photo, box, pack.deca.preprocessing) for box in boxes]
-        with clock.stage("encode"):
-            fits = _fit_crops(moving, crops, boxes, pack)
+        fits = (yield Encode(moving, boxes)) if moving else []
         part = EARLY if any(_is_face(fit, least_score) for fit in [*done, *fits]) else FAINT
         fits = [fit for fit in fits if _is_face(fit, part * least_score)]
         settled = [fit for fit in fits if turn == RECROPS or _is_settled(fit, turn)]
@@ -107,6 +137,13 @@ def _fit_boxes(
         again = merge_duplicates([fit for fit in fits if fit not in settled])
         moving, boxes = [fit.face for fit in again], [fit.box_px for fit in again]
     return merge_duplicates([fit for fit in done if _is_face(fit, least_score)])
+
+
+def cut_crops(photo: Photo, question: Encode, preprocessing: Preprocessing) -> list[Crop]:
+    """The crops that a question is about."""
+    if question.whole:
+        return [crop_whole(photo, preprocessing)]
+    return [crop_face(photo, box, preprocessing) for box in question.boxes]
 
 
 def _is_settled(fit: Fit, turn: int) -> bool:
@@ -140,28 +177,40 @@ def overlap(one: PixelBox, other: PixelBox) -> float:
     return shared / (areas - shared)
 
 
-def _fit_crops(
+def fit_crops(
     faces: Sequence[Face], crops: Sequence[Crop], boxes: Sequence[PixelBox], pack: Pack
 ) -> list[Fit]:
     """Encode crops and find the box around the landmarks of each; unusable answers are left out."""
-    fits: list[Fit] = []
+    fits: list[Fit | None] = []
     for start in range(0, len(crops), BATCH):
         part = slice(start, start + BATCH)
-        fits += _fit_batch(faces[part], crops[part], boxes[part], pack)
-    return fits
+        fits += fit_batch(faces[part], crops[part], boxes[part], pack)
+    return [fit for fit in fits if fit is not None]
 
 
 @torch.inference_mode()
-def _fit_batch(
-    faces: Sequence[Face], crops: Sequence[Crop], boxes: Sequence[PixelBox], pack: Pack
-) -> list[Fit]:
+def fit_batch(
+    faces: Sequence[Face], crops: Sequence[Crop], boxes: Sequence[PixelBox], pack: Pack, *, pad_to: int = 0
+) -> list[Fit | None]:
+    """Crops that go through the networks together -> a fit for each, or None where the answer is unusable.
+
+    Args:
+        faces: which face each crop is for.
+        crops: the crops.
+        boxes: the box that each was cut around.
+        pack: the model.
+        pad_to: fill the batch up to this size with empty crops, for networks that are compiled for one size.
+    """
     deca = pack.deca
     device = deca.head.template_vertices.device
-    encoding: Encoding = deca.encode(torch.from_numpy(np.stack([crop.image for crop in crops])).to(device))
+    images = np.zeros((max(len(crops), pad_to), *crops[0].image.shape), np.float32)
+    np.stack([crop.image for crop in crops], out=images[: len(crops)])
+    encoding: Encoding = deca.encode(torch.from_numpy(images).to(device))
+    codes = encoding.codes.select(slice(len(crops)))
     to_photo = torch.from_numpy(np.stack([crop.to_photo for crop in crops])).to(device)
     preprocessing = deca.preprocessing
     points = ndc_to_photo_pixels(
-        deca.decode(encoding.codes).landmarks2d.double(),
+        landmarks_of(deca, codes).double(),
         to_photo,
         preprocessing.image_size,
         preprocessing.pixel_offset,
@@ -169,7 +218,13 @@ def _fit_batch(
     low, high = points.amin(dim=1).tolist(), points.amax(dim=1).tolist()
     scores = [None] * len(crops) if encoding.face_score is None else encoding.face_score.tolist()
     fits = [
-        Fit(face, crop, encoding.codes.select(index), scores[index], box, (*low[index], *high[index]))
+        Fit(face, crop, codes.select(index), scores[index], box, (*low[index], *high[index]))
         for index, (face, crop, box) in enumerate(zip(faces, crops, boxes, strict=True))
     ]
-    return [fit for fit in fits if np.isfinite(fit.box_px).all() and fit.size > LEAST_SIDE]
+    return [fit if np.isfinite(fit.box_px).all() and fit.size > LEAST_SIDE else None for fit in fits]
+
+
+def landmarks_of(deca: Deca, codes: Codes) -> Tensor:
+    """[B, 68, 3] NDC, as in `Deca.decode`, without what only a picture needs."""
+    vertices = deca.head(codes.shape, codes.expression, codes.pose)
+    return project(deca.head.landmarks(vertices, codes.pose).contour, codes.camera)

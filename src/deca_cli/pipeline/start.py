@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import torch
 
 from deca_cli.cores import usable_cores
-from deca_cli.errors import DeviceError
+from deca_cli.errors import DeviceError, UsageError
+from deca_cli.networks.inference import PRECISIONS, Precision, set_convolution_precision
 from deca_cli.photo import cascade, cascade_kernel, sample_kernel
 from deca_cli.render import cpu
+
+if TYPE_CHECKING:
+    from deca_cli.networks.deca import Deca
 
 
 def set_threads(wanted: int | None) -> None:
@@ -18,20 +24,93 @@ def set_threads(wanted: int | None) -> None:
     cv2.setNumThreads(count)
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local: int = 0) -> torch.device:
     """`auto`, `cpu` or `cuda` -> a device; `auto` takes the GPU if there is one.
+
+    Args:
+        name: what is asked for.
+        local: number of this process among those on this machine; they take the GPUs in turn.
 
     Raises:
         DeviceError: `cuda` without a usable NVIDIA GPU.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise DeviceError(
             "--device cuda needs an NVIDIA GPU that torch can use, and there is none here. Check `nvidia-smi` and "
             "that a CUDA build of torch is installed, or use --device cpu."
         )
-    return torch.device(name)
+    device = torch.device("cuda", local % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def choose_precision(name: str | None, device: torch.device) -> Precision:
+    """The precision of the encoders, set for this process; TF32 on a GPU and full float32 on the CPU if not asked for.
+
+    Raises:
+        UsageError: TF32 on the CPU, which has no such arithmetic.
+    """
+    if name == "tf32" and device.type == "cpu":
+        raise UsageError("--precision tf32 is arithmetic of NVIDIA GPUs. On the CPU use fp32 or bf16.")
+    precision = name or ("tf32" if device.type == "cuda" else "fp32")
+    chosen = next(one for one in PRECISIONS if one == precision)
+    set_convolution_precision(chosen)
+    return chosen
+
+
+def choose_drawing_device(rasterizer: str, device: torch.device) -> str:
+    """Where pictures are drawn: `cpu`, or the networks' GPU, on which the rasteriser is compiled now.
+
+    Raises:
+        DeviceError: it cannot be compiled, for example because the extra `cuda` is missing.
+        UsageError: `cuda` without networks on a GPU.
+    """
+    if rasterizer == "cpu" or (rasterizer == "auto" and device.type == "cpu"):
+        return "cpu"
+    if device.type != "cuda":
+        raise UsageError(
+            "--rasterizer cuda draws on the GPU that the networks run on: use --device cuda with it."
+        )
+    draw_triangle(device)
+    return str(device)
+
+
+def draw_triangle(device: torch.device) -> None:
+    """Draw one triangle with the compiled rasteriser of a GPU; compiles it at first.
+
+    Raises:
+        DeviceError: that does not work; says what to do.
+    """
+    from deca_cli.render.rasterize import rasterize
+
+    corners = torch.tensor([[[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]], device=device)
+    fragments = rasterize(corners, torch.tensor([[0, 1, 2]], device=device), 8, 8, backend="cuda")
+    if not bool(fragments.covered.any()):
+        raise DeviceError(
+            "the CUDA rasteriser draws nothing on this GPU. Update the driver, or use --rasterizer cpu."
+        )
+
+
+@torch.inference_mode()
+def warm_up(deca: Deca, batch_size: int) -> None:
+    """Run the encoders once, so that what is compiled is compiled.
+
+    Raises:
+        DeviceError: compiling fails.
+    """
+    size, device = deca.preprocessing.image_size, deca.head.template_vertices.device
+    try:
+        deca.encode(torch.zeros(batch_size, 3, size, size, device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DeviceError(
+            f"the networks cannot be compiled here ({lines[0][:200]}). torch.compile needs a C++ compiler on the CPU, "
+            "and Triton on a GPU; leave --compile out."
+        ) from error
 
 
 def kernels_are_compiled() -> bool:

@@ -1,0 +1,102 @@
+"""Many crops through the networks in large batches; a batch that does not fit into the GPU's memory is halved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deca_cli.errors import DeviceError
+from deca_cli.pipeline.fit import fit_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from deca_cli.packs.store import Pack
+    from deca_cli.photo.crop import Crop
+    from deca_cli.pipeline.fit import Encode, Fit
+
+    T = TypeVar("T")
+
+CPU_BATCH = 16
+LARGEST_BATCH = 64  # more does not make a GPU quicker, but the first results later
+BYTES_PER_CROP = 96 * 2**20  # two ResNet-50 and all maps of a head at 224 pixels, generously
+
+
+class Batches:
+    """Runs work in batches of a size that shrinks when memory runs out.
+
+    Attributes:
+        size: crops that go through the networks together.
+        asked: what it was at the beginning.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = self.asked = size
+
+    def run(self, work: Callable[[slice], list[T]], count: int) -> list[T]:
+        """Do the work for 0 .. count - 1 in parts; a part that runs out of memory is done again in halves.
+
+        Raises:
+            DeviceError: one alone does not fit.
+        """
+        done: list[T] = []
+        while len(done) < count:
+            part = slice(len(done), min(len(done) + self.size, count))
+            try:
+                done += work(part)
+                continue
+            except torch.OutOfMemoryError as error:
+                taken = part.stop - part.start
+                if taken <= 1:
+                    raise DeviceError(
+                        f"the GPU's memory does not hold a single face ({_first_line(error)}). Close other programs "
+                        "that use the GPU, or use --device cpu."
+                    ) from error
+                self.size = max(1, min(self.size, taken) // 2)
+            # Outside of the handler: the exception's traceback kept the tensors of the failed attempt.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return done
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Crops at a time that suit the device: a power of two for which half of the free memory is enough."""
+    if device.type != "cuda":
+        return CPU_BATCH
+    free, _ = torch.cuda.mem_get_info(device)
+    fitting = max(1, free // 2 // BYTES_PER_CROP)
+    return int(min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1)))
+
+
+def fit_questions(
+    questions: Sequence[tuple[Encode, Sequence[Crop]]], pack: Pack, batches: Batches, *, padded: bool
+) -> list[list[Fit]]:
+    """Answer questions about several photos together.
+
+    Args:
+        questions: each with its crops.
+        pack: the model.
+        batches: how many at a time.
+        padded: fill every batch up to the full size, for compiled networks.
+    """
+    faces = [face for question, _ in questions for face in question.faces]
+    boxes = [box for question, _ in questions for box in question.boxes]
+    crops = [crop for _, cut in questions for crop in cut]
+
+    def work(part: slice) -> list[Fit | None]:
+        pad_to = batches.size if padded else 0
+        return fit_batch(faces[part], crops[part], boxes[part], pack, pad_to=pad_to)
+
+    fits = batches.run(work, len(crops))
+    answers, start = [], 0
+    for question, _ in questions:
+        own = fits[start : start + len(question.faces)]
+        answers.append([fit for fit in own if fit is not None])
+        start += len(question.faces)
+    return answers
