@@ -178,7 +178,7 @@ def uncut(draws: Draws, n: int, size: int, share: float = 0.18) -> Tensor:
     cut = draws.chance(share, n)
     for side in range(4):
         margin = draws.uniform(n) ** 1.5 * 0.32 * draws.chance(0.4, n) * cut
-        line = axis > margin[:, None] if side < 2 else axis < 1 - margin[:, None]
+        line = axis >= margin[:, None] if side < 2 else axis <= 1 - margin[:, None]
         keep = keep & (line[:, None, :] if side % 2 == 0 else line[:, :, None])
     return keep
 
