@@ -23,6 +23,7 @@ HAIR_COLOURS = (  # linear RGB: black, dark brown, brown, light brown, blond, re
     (0.230, 0.225, 0.220),
     (0.620, 0.610, 0.590),
 )
+HAIR_FOLLOWS_SKIN = 3.0  # e-foldings of hair reflectance per unit of melanin in the skin
 HAIR_WEIGHTS = (5, 5, 4, 2, 2, 1, 1.5, 1)
 IRIS_COLOURS = (
     (0.05, 0.025, 0.012),
@@ -116,12 +117,16 @@ class SkinShares:
 def sample_skin(draws: Draws, count: int, shares: SkinShares | None = None) -> SkinStyle:
     """Draw ``count`` appearances."""
     shares = shares or SkinShares()
+    pigment = _sample_pigment(draws, count, shares)
     hair = _pick_colour(draws, HAIR_COLOURS, HAIR_WEIGHTS, count)
+    # Dark skin seldom comes with light hair.
+    darker = torch.exp(-HAIR_FOLLOWS_SKIN * (pigment["melanin"] - 0.35).clamp_min(0))
+    hair = hair * torch.where(draws.chance(0.85, count), darker, 1.0)[:, None]
     bearded = draws.chance(shares.beard, count)
     full = bearded & draws.chance(0.5, count)
     # The order of the draws is part of the seed's meaning: the head's albedo basis is rebuilt from it.
     return SkinStyle(
-        **_sample_pigment(draws, count, shares),
+        **pigment,
         **_sample_mouth(draws, count, shares),
         **_sample_eye_region(draws, count, hair, shares),
         **_sample_beard(draws, count, hair, bearded, full, shares),
