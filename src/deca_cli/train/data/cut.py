@@ -132,6 +132,9 @@ def _canvas(
     left, top, side = window
     x0, y0 = math.floor(left), math.floor(top)
     span = max(math.floor(left + side) - x0, math.floor(top + side) - y0) + 2
+    if span > size:  # the outermost samples need the averages beyond them
+        more = math.ceil(span / size) + 1
+        x0, y0, span = x0 - more, y0 - more, span + 2 * more
     canvas = np.zeros((max(span, size), max(span, size), 4), np.uint8)
     height, width = picture.pixels.shape[:2]
     x_from, y_from = max(x0, 0), max(y0, 0)

@@ -39,7 +39,8 @@ def _sample(canvases: Tensor, places: Tensor, size: int) -> Tensor:
     extent = canvases.shape[1] - 1
     x = (columns * (2 / extent) - 1)[:, None, :].expand(-1, size, -1)
     y = (rows * (2 / extent) - 1)[:, :, None].expand(-1, -1, size)
-    return F.grid_sample(pixels, torch.stack([x, y], -1), "bilinear", "zeros", align_corners=True)
+    sampled = F.grid_sample(pixels, torch.stack([x, y], -1), "bilinear", "zeros", align_corners=True)
+    return sampled.clamp_(0, 1)  # weights that round up
 
 
 def _recolour(images: Tensor, colours: Tensor) -> Tensor:
