@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,9 +15,14 @@ from torch import nn
 
 from deca_cli.errors import ModelError, UsageError
 from deca_cli.heads.albedo import Albedo
-from deca_cli.heads.assets import load_head
+from deca_cli.heads.assets import HeadAssets, load_head
 from deca_cli.heads.model import HeadModel
-from deca_cli.packs.store import load_pack
+from deca_cli.networks.codes import CodeSizes
+from deca_cli.networks.encoder import Encoder
+from deca_cli.networks.layout import layout_width
+from deca_cli.networks.preprocessing import Preprocessing
+from deca_cli.packs.manifest import Manifest
+from deca_cli.packs.store import load_pack, save_pack
 from deca_cli.render.lighting import sh_shading
 from deca_cli.synthetic.generator import FaceGenerator
 from deca_cli.synthetic.parts import HeadParts, find_parts
@@ -31,7 +37,29 @@ from deca_cli.train.synthetic_config import load_settings, settings_text
 from deca_cli.train.synthetic_detail import DetailObjective, detail_request
 from deca_cli.train.synthetic_network import SyntheticNetwork, scale_gradient, synthetic_layout
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True, scope="module")
+def parts_found_once() -> Iterator[None]:
+    """Looking up the parts of the head is the slowest step of a miniature run, and always gives the same."""
+    known: dict[int, HeadParts] = {}
+
+    def find(head: HeadModel, assets: HeadAssets, size: int) -> HeadParts:
+        if size not in known:
+            known[size] = find_parts(head, assets, size)
+        return known[size]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "find_parts", find)
+        yield
+
+
 HEAD_FILE = Path(str(files("deca_cli.packs") / "open" / "head.npz"))
+
+
+SMALL_LAYOUT = (("expression", 4), ("rotation_6d", 6), ("log_camera", 3), ("light", 27), ("detail", 3))
 
 
 def miniature(**changes) -> SyntheticSettings:  # noqa: ANN003  # any field of the settings
@@ -121,17 +149,35 @@ def test_a_miniature_run_writes_a_pack_that_loads_and_can_be_continued(tmp_path)
                 assert torch.allclose(old.float(), after[name].float(), atol=2e-3), name
 
 
-def test_a_run_does_not_start_from_another_backbone(tmp_path):
-    settings = miniature(max_steps=1)
-    pack_folder = train_synthetic(HEAD_FILE, tmp_path / "first", settings, "cpu", lambda _: None)
+def test_a_run_does_not_start_from_another_backbone():
+    network = SyntheticNetwork("resnet34", SMALL_LAYOUT, GradientShares())
     with pytest.raises(ModelError, match="same backbone"):
-        train_synthetic(
-            HEAD_FILE,
-            tmp_path / "second",
-            replace(settings, init=str(pack_folder), backbone="resnet34"),
-            "cpu",
-            lambda _: None,
-        )
+        network.take_over(HEAD_FILE.parent, "resnet34")
+
+
+def test_a_run_takes_over_the_answers_that_a_pack_has_and_starts_the_others_small(tmp_path):
+    torch.manual_seed(0)
+    layout = (("shape", 100), ("rotation_6d", 6), ("log_camera", 3), ("albedo", 4), ("light", 27))
+    earlier = Encoder("resnet18", layout_width(layout), None)
+    manifest = Manifest(
+        name="earlier",
+        licence="",
+        backbone="resnet18",
+        layout=layout,
+        sizes=CodeSizes(shape=100, albedo=4, expression=0, light=27, detail=0),
+        preprocessing=Preprocessing(image_size=32),
+    )
+    networks = {"encoder": earlier.state_dict()}
+    folder = save_pack(tmp_path / "pack", manifest, HEAD_FILE, networks, dtype=torch.float32)
+    wanted = (("log_camera", 3), ("rotation_6d", 6), ("albedo", 5), ("shape", 100))
+    network = SyntheticNetwork("resnet18", wanted, GradientShares())
+    network.take_over(folder, "resnet18")
+    before, after = earlier.layers[0].weight, network.answer.weight
+    assert torch.equal(after[14:], before[:100])  # shape
+    assert torch.equal(after[:3], before[106:109])  # camera
+    assert torch.equal(after[3:9], before[100:106])  # rotation
+    assert after[9:14].abs().max() < 0.05  # five albedo components cannot come from four
+    assert torch.equal(network.encoder.encoder.conv1.weight, earlier.encoder.conv1.weight)
 
 
 def test_a_run_resumed_after_an_interruption_ends_with_the_same_weights(tmp_path, monkeypatch):
@@ -216,10 +262,9 @@ def test_scaling_a_gradient_leaves_the_values():
 
 
 def test_a_share_of_0_keeps_the_detail_terms_out_of_the_backbone():
-    layout = (("expression", 4), ("rotation_6d", 6), ("log_camera", 3), ("light", 27), ("detail", 3))
     for share in (0.0, 1.0):
         torch.manual_seed(0)
-        network = SyntheticNetwork("resnet18", layout, GradientShares(appearance=1.0, detail=share))
+        network = SyntheticNetwork("resnet18", SMALL_LAYOUT, GradientShares(appearance=1.0, detail=share))
         raw = network(torch.randn(2, 3, 32, 32)).raw
         raw[:, -3:].sum().backward()
         assert bool((network.encoder.encoder.conv1.weight.grad != 0).any()) == (share > 0)
@@ -243,7 +288,7 @@ def test_training_lowers_the_loss_on_a_fixed_batch():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seen.append({name: float(value) for name, value in means.items()})
+        seen.append({name: value.item() for name, value in means.items()})
     assert seen[-1]["nme"] < 0.6 * seen[0]["nme"]
     assert seen[-1]["tone_off"] < 0.8 * seen[0]["tone_off"]
     assert seen[-1]["picture_off"] < seen[0]["picture_off"]
@@ -254,7 +299,7 @@ def small_studio() -> tuple[SyntheticSettings, HeadModel, HeadParts, Albedo]:
     settings = replace(settings, generator=replace(settings.generator, detail=True, no_face_share=0.0))
     assets, colours = load_head(HEAD_FILE)
     head = HeadModel(assets)
-    return settings, head, find_parts(head, assets, 64), Albedo(colours)
+    return settings, head, synthetic.find_parts(head, assets, 64), Albedo(colours)
 
 
 @pytest.fixture(scope="module")

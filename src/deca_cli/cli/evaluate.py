@@ -19,6 +19,7 @@ from deca_cli.cli.evaluate_options import (
     Workers,
     say_refused,
 )
+from deca_cli.cli.evaluate_synthetic import synthetic
 
 evaluate = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ evaluate = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 evaluate.command("now")(now)
+evaluate.command("synthetic")(synthetic)
 
 
 @evaluate.command("self-test")

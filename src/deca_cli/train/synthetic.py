@@ -209,7 +209,7 @@ class _Run:
         """Let the pictures from here on follow from seed and step alone, with new backgrounds."""
         seed = stream_seed(self.settings.seed, self.process.rank, self.step)
         self.generator.draws.stream.manual_seed(seed)
-        self.generator.studio.crowd = None
+        self.generator.studio.crowd.forget()
         self.generator.renew()
 
     def train(self, report: Callable[[Progress], None]) -> Path:
