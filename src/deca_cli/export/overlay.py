@@ -9,7 +9,7 @@ import numpy as np
 
 from deca_cli.export.landmark_lines import draw_landmarks
 from deca_cli.export.pictures import PANEL_MAX_SIDE, shrink, write_picture
-from deca_cli.export.shape_picture import draw_coarse, draw_detail
+from deca_cli.export.shape_picture import draw_shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +42,12 @@ def draw(capture: Capture) -> Pictures:
     points = (
         capture.landmarks_2d_px + 0.5
     ) * scale - 0.5  # scaled about the picture's edge, not its first pixel
+    shape, detail = draw_shapes(capture, photo)
     return Pictures(
         input=photo,
         landmarks=draw_landmarks(photo, points, capture.landmarks_visible),
-        shape=draw_coarse(capture, photo),
-        detail=draw_detail(capture, photo),
+        shape=shape,
+        detail=detail,
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from deca_cli.export.view import Region, head_region, look
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from deca_cli.export.capture import Capture
     from deca_cli.export.view import View
 
@@ -18,46 +19,58 @@ SMOOTH_BELOW = (
 )
 
 
-def draw_coarse(capture: Capture, picture: np.ndarray) -> np.ndarray:
-    """A copy of a picture of the whole photo (uint8 [H, W, 3], any size) with the coarse shape over it."""
+def draw_shapes(capture: Capture, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Copies of a picture of the whole photo (uint8 [H, W, 3], any size) with the coarse and the detailed shape over it.
+
+    The head is rasterised once for both, on the capture's device, and composited there. The second is None if the pack
+    has no detail networks.
+    """
     view, factor = _view_for(capture, picture)
-    normals = view.interpolate(capture.normals, capture.topology.faces)
-    return _lay_over(picture, view.region, factor, clay(normals), _seen(normals, view))
-
-
-def draw_detail(capture: Capture, picture: np.ndarray) -> np.ndarray | None:
-    """As `draw_coarse` with the normals of the detail map; None if the pack has no detail networks."""
+    once = Region(*(edge // factor for edge in _edges(view.region)))
+    if once.width == 0 or once.height == 0:
+        return picture.copy(), None if capture.detail is None else picture.copy()
+    normals = view.spread(capture.normals, capture.topology.faces)  # [1, 3, h, w]
+    seen = _seen(normals, view)
+    coarse = _lay_over(picture, once, factor, clay(normals), seen)
     if capture.detail is None:
-        return None
-    view, factor = _view_for(capture, picture)
-    coarse = view.interpolate(capture.normals, capture.topology.faces)
-    uv = view.interpolate(capture.topology.uv_coordinates, capture.topology.uv_faces)
-    size = capture.detail.normals.shape[-1]
-    columns = uv[..., 0] * size - 0.5
-    rows = (1 - uv[..., 1]) * size - 0.5
-    stored = np.ascontiguousarray(capture.detail.normals.transpose(1, 2, 0))
-    fine = cv2.remap(stored, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return _lay_over(picture, view.region, factor, clay(fine), _seen(coarse, view))
+        return coarse, None
+    fine = _fine_normals(capture, view)
+    return coarse, _lay_over(picture, once, factor, clay(fine), seen)
 
 
-def clay(normals: np.ndarray) -> np.ndarray:
-    """Normals [h, w, 3] in the head frame -> grey [h, w] in 0..1 under the five lights."""
+def clay(normals: Tensor) -> Tensor:
+    """Normals [1, 3, h, w] in the head frame -> grey [1, 1, h, w] in 0..1 under the five lights."""
     import torch
 
     from deca_cli.render.lighting import directional_shading
     from deca_cli.render.passes import SHAPE_GREY, SHAPE_LIGHTS
 
-    pixels = torch.from_numpy(normals.reshape(1, -1, 1, 3)).permute(0, 3, 1, 2)  # [1, 3, h w, 1]
-    shading = directional_shading(pixels, torch.tensor([SHAPE_LIGHTS]))
-    grey: np.ndarray = (SHAPE_GREY * shading[0, 0]).reshape(normals.shape[:2]).numpy()
-    return grey
+    lights = torch.tensor([SHAPE_LIGHTS], device=normals.device)
+    return SHAPE_GREY * directional_shading(normals, lights)[:, :1]
 
 
-def _seen(coarse: np.ndarray, view: View) -> np.ndarray:
-    """Bool [h, w]: there is a head and it does not face away; the projected normal's z is minus the head frame's."""
+def _fine_normals(capture: Capture, view: View) -> Tensor:
+    """The normals of the detail map at every pixel, [1, 3, h, w]."""
+    import torch
+    from torch.nn import functional as F
+
+    assert capture.detail is not None  # noqa: S101 - the caller has looked
+    uv = view.spread(capture.topology.uv_coordinates, capture.topology.uv_faces)
+    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
+    stored = torch.from_numpy(capture.detail.normals).to(uv.device)[None]
+    return F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _seen(normals: Tensor, view: View) -> Tensor:
+    """Float [1, 1, h, w]: 1 where there is a head that does not face away; the projected normal's z is minus the head's."""
     from deca_cli.render.passes import SHAPE_FACING
 
-    return view.covered & (-coarse[..., 2] < SHAPE_FACING)
+    covered = view.fragments.covered[:, None].to(normals.device)
+    return (covered & (-normals[:, 2:] < SHAPE_FACING)).to(normals.dtype)
+
+
+def _edges(region: Region) -> tuple[int, int, int, int]:
+    return region.left, region.top, region.right, region.bottom
 
 
 def _view_for(capture: Capture, picture: np.ndarray) -> tuple[View, int]:
@@ -65,23 +78,19 @@ def _view_for(capture: Capture, picture: np.ndarray) -> tuple[View, int]:
     size = (picture.shape[1], picture.shape[0])
     once = head_region(capture, size)
     factor = 2 if 4 * once.width * once.height <= SMOOTH_BELOW else 1
-    grown = Region(*(factor * edge for edge in (once.left, once.top, once.right, once.bottom)))
+    grown = Region(*(factor * edge for edge in _edges(once)))
     return look(capture, (factor * size[0], factor * size[1]), grown), factor
 
 
-def _lay_over(
-    picture: np.ndarray, region: Region, factor: int, grey: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
+def _lay_over(picture: np.ndarray, region: Region, factor: int, grey: Tensor, seen: Tensor) -> np.ndarray:
     """Composite the grey surface over a copy of the picture, averaging down if it was drawn larger."""
+    import torch
+    from torch.nn import functional as F
+
+    layers = torch.cat([grey * seen, seen], dim=1)  # [1, 2, h, w]
+    colour, opacity = (F.avg_pool2d(layers, factor) if factor > 1 else layers)[0, :, :, :, None]
+    below = torch.from_numpy(np.ascontiguousarray(picture[region.slices])).to(grey.device)
+    mixed = 255 * colour + (1 - opacity) * below + 0.5
     out = picture.copy()
-    once = Region(*(edge // factor for edge in (region.left, region.top, region.right, region.bottom)))
-    if once.width == 0 or once.height == 0:
-        return out
-    size = (once.width, once.height)
-    opacity = cv2.resize(seen.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    colour = cv2.resize(np.where(seen, grey, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)[
-        ..., None
-    ]
-    mixed = 255 * colour + (1 - opacity) * out[once.slices]
-    out[once.slices] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    out[region.slices] = mixed.clamp(0, 255).to(torch.uint8).cpu().numpy()
     return out

@@ -65,7 +65,7 @@ def chart_of(topology: Topology) -> View:
 
     coordinates, faces = torch.from_numpy(topology.uv_coordinates), torch.from_numpy(topology.uv_faces)
     fragments = rasterize_uv(coordinates, faces, GRID)
-    return View(Region(0, 0, GRID, GRID), fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
+    return View(Region(0, 0, GRID, GRID), fragments)
 
 
 def _texels(

@@ -12,7 +12,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
     from deca_cli.export.capture import Capture
+    from deca_cli.render.fragments import Fragments
 
 PIXELS_PER_STRIP = 2_000_000  # 40 MB of fragments at a time
 
@@ -44,11 +47,20 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is seen at each pixel of a region."""
+    """What is seen at each pixel of a region. Read once, for all pictures of it."""
 
     region: Region
-    triangle: np.ndarray  # int32 [h, w], -1 where there is no head
-    barycentrics: np.ndarray  # float32 [h, w, 3]
+    fragments: Fragments  # of a batch of one, on the device that draws
+
+    @cached_property
+    def triangle(self) -> np.ndarray:
+        """Int32 [h, w], -1 where there is no head."""
+        return np.asarray(self.fragments.triangle[0].cpu().numpy())
+
+    @cached_property
+    def barycentrics(self) -> np.ndarray:
+        """Float32 [h, w, 3]."""
+        return np.asarray(self.fragments.barycentrics[0].cpu().numpy())
 
     @cached_property
     def covered(self) -> np.ndarray:
@@ -67,10 +79,26 @@ class View:
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """[V, D] values at the corners of `faces` -> float32 [h, w, D], 0 where there is no head."""
+        if self.fragments.triangle.is_cuda:
+            return np.asarray(self.spread(values, faces)[0].permute(1, 2, 0).cpu().numpy())
         out = np.zeros((self.triangle.size, values.shape[1]), np.float32)
         pixels = np.flatnonzero(self.covered)
         out[pixels] = self.at(pixels, values, faces)
         return out.reshape(*self.triangle.shape, values.shape[1])
+
+    def spread(self, values: np.ndarray, faces: np.ndarray) -> Tensor:
+        """As `interpolate`, as a tensor [1, D, h, w] on the device that draws."""
+        import torch
+
+        if not self.fragments.triangle.is_cuda:  # the head covers a part of the region: numpy reads only that
+            return torch.from_numpy(self.interpolate(values, faces)).permute(2, 0, 1)[None]
+        from deca_cli.render.interpolate import interpolate
+
+        device = self.fragments.triangle.device
+        corners = torch.from_numpy(faces).to(device)
+        return interpolate(
+            self.fragments, corners, torch.from_numpy(np.asarray(values, np.float32)).to(device)
+        )
 
 
 def positions_on(capture: Capture, points_px: np.ndarray, picture_size: tuple[int, int]) -> np.ndarray:
@@ -105,20 +133,21 @@ def look(capture: Capture, picture_size: tuple[int, int], region: Region | None 
     """
     import torch
 
+    from deca_cli.render.fragments import Fragments
     from deca_cli.render.rasterize import rasterize
 
     region = region or head_region(capture, picture_size)
     if region.width == 0 or region.height == 0:
-        shape = (region.height, region.width)
-        return View(region, np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32))
+        shape = (1, region.height, region.width)
+        nothing = torch.zeros((*shape, 3)), torch.full(shape, torch.inf)
+        return View(region, Fragments(torch.full(shape, -1, dtype=torch.int32), *nothing))
     places = positions_on(capture, capture.vertices_px, picture_size)
     flat = (places - (region.left, region.top)) * 2 / (region.width, region.height) - 1
     depth = capture.vertices_px[:, 2:] - capture.vertices_px[:, 2].min()
     ndc = np.concatenate([flat, depth / max(float(depth.max()), 1e-9)], axis=1).astype(np.float32)
-    fragments = rasterize(
-        torch.from_numpy(ndc)[None], torch.from_numpy(capture.topology.faces), region.height, region.width
-    )
-    return View(region, fragments.triangle[0].numpy(), fragments.barycentrics[0].numpy())
+    vertices, faces = torch.from_numpy(ndc)[None], torch.from_numpy(capture.topology.faces)
+    there = torch.device(capture.draw_on)
+    return View(region, rasterize(vertices.to(there), faces.to(there), region.height, region.width))
 
 
 def look_in_strips(capture: Capture, picture_size: tuple[int, int]) -> Iterator[View]:
