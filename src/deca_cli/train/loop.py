@@ -162,6 +162,8 @@ class TrainingLoop:
         if done >= 1:
             self._save(log)  # a run that was killed after its last step may lack its pack
             return
+        if self.step == 0 and log is not None:
+            self._validate(log)
         pace = _Pace(self.step)
         for batch in self.loader.batches(self.step):
             started = time.monotonic()
@@ -235,28 +237,35 @@ class TrainingLoop:
             return
         if pictures is not None:
             log.show(self.step, pictures)
-        validates = train.val_steps > 0 and (self.step % train.val_steps == 0 or ends)
-        if validates and self.validation is not None:
-            with self._averaged():
-                self.validated = self.validation.measure()
-            log.write("validation", self.step, as_row(self.validated))
+        if train.val_steps > 0 and (self.step % train.val_steps == 0 or ends):
+            self._validate(log)
         if self.step % train.checkpoint_steps == 0 or ends:
             self._save(log)
 
+    def _validate(self, log: RunLog) -> None:
+        if self.validation is not None:
+            with self._averaged():
+                self.validated = self.validation.measure()
+            log.write("validation", self.step, {**as_row(self.validated), "seconds": round(self.seconds, 2)})
+
     def _tell(self, log: RunLog, values: dict[str, float], done: float, pace: _Pace) -> None:
         rate = pace.images_per_s(self.step, self.images_per_step)
-        log.write(
-            "train",
-            self.step,
-            {**values, "lr": self.optimizer.param_groups[0]["lr"], "images_per_s": round(rate, 1)}
-            | {"seconds": round(self.seconds, 2)},
-        )
-        left = self.seconds * (1 / max(done, self.step / self.total_steps, 1e-9) - 1)
+        about = {"lr": self.optimizer.param_groups[0]["lr"], "images_per_s": round(rate, 1)}
+        about["seconds"] = round(self.seconds, 2)
+        if self.process.device.type == "cuda":
+            about["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        log.write("train", self.step, values | about)
+        share = min(max(done, self.step / self.total_steps), 1.0)
         self.watchers.progress(
-            Progress(
-                self.step, self.total_steps, min(done, 1.0), rate, max(left, 0.0), values, self.validated
-            )
+            Progress(self.step, self.total_steps, share, rate, self._seconds_left(), values, self.validated)
         )
+
+    def _seconds_left(self) -> float:
+        """By the steps that are left or by the clock, whichever comes first."""
+        left = self.seconds * (self.total_steps / max(self.step, 1) - 1)
+        if self.settings.train.max_minutes:
+            left = min(left, 60 * self.settings.train.max_minutes - self.seconds)
+        return max(left, 0.0)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

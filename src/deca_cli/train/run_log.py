@@ -26,6 +26,7 @@ ROWS = (
     "predicted_images",
     "predicted_detail_images",
 )
+NOT_DRAWN = ("kind", "step", "seconds", "images_per_s", "lr", "gpu_memory_gib")
 SEPARATE = ("uv_texture", "uv_texture_gt")
 
 
@@ -144,9 +145,7 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> Path | None:
     series: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.items():
-            if name not in ("kind", "step", "seconds", "images_per_s", "lr") and isinstance(
-                value, int | float
-            ):
+            if name not in NOT_DRAWN and isinstance(value, int | float):
                 series.setdefault(f"{line['kind']} {name}", []).append((line["step"], value))
     if not series:
         return None

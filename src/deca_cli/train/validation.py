@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 INNER = slice(17, 68)
 VALIDATION_SEED = 10_000_019
+PEOPLE, PICTURES = 8, 4  # in a batch
 
 
 class Validation:
@@ -51,7 +52,10 @@ class Validation:
 
     def __init__(self, stage: Stage, settings: TrainSettings, device: torch.device) -> None:
         self.stage = stage
-        data = replace(settings.dataset.for_validation(), num_workers=0)
+        # The same pictures in every stage, so that the stages can be compared.
+        data = replace(
+            settings.dataset.for_validation(), num_workers=0, batch_size=PEOPLE, K=PICTURES, isSingle=False
+        )
         loader = PersonLoader(
             data.training_data, data, Process(0, 1, device), VALIDATION_SEED, split="held_out"
         )
