@@ -10,6 +10,10 @@ from torch import Tensor
 
 
 @cache  # never given back: recorded CUDA graphs read them
+def _sent(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
 def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
     """float32 tensor of a (nested) tuple. Shared between callers: do not write into it."""
-    return torch.tensor(values, dtype=torch.float32, device=device)
+    return _sent(values, device)

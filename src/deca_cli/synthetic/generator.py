@@ -15,6 +15,7 @@ from torch import Tensor
 from deca_cli.synthetic import degrade, light
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import ExpressionSampler
+from deca_cli.synthetic.fusing import fuser
 from deca_cli.synthetic.parts import uv_values
 from deca_cli.synthetic.recording import Recording
 from deca_cli.synthetic.sampling import (
@@ -28,7 +29,7 @@ from deca_cli.synthetic.sampling import (
 from deca_cli.synthetic.scene import Scene
 from deca_cli.synthetic.skin import SkinPainter, to_display
 from deca_cli.synthetic.skin_style import repeated, sample_skin
-from deca_cli.synthetic.studio import Studio, as_it_is, draw_albedo
+from deca_cli.synthetic.studio import Studio, draw_albedo
 from deca_cli.synthetic.wrinkles import Wrinkles
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class FaceGenerator:
         self.expressions = ExpressionSampler(head.expression_names, device)
         self.painter = SkinPainter(parts.fields, self.draws)
         self.studio = Studio(head, parts, settings, self.draws)
-        fuse = torch.compile if settings.fused else as_it_is
+        fuse = fuser(fused=settings.fused)
         self.paint = fuse(self.painter.paint)
         self.draw_albedo = fuse(draw_albedo)
         wrinkled = settings.wrinkle_share > 0 or settings.detail

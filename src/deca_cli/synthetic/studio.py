@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,14 +15,13 @@ from deca_cli.render.rasterize import rasterize
 from deca_cli.synthetic import accessories, hair, light, occluders
 from deca_cli.synthetic.background import Backgrounds, Crowd
 from deca_cli.synthetic.constants import constant
+from deca_cli.synthetic.fusing import fuser
 from deca_cli.synthetic.scene import Scene, Surface, covering
 from deca_cli.synthetic.skin import eye_colour, to_display
 from deca_cli.synthetic.skin_fields import smooth_step
 from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, bend, cavity, slopes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deca_cli.heads.model import HeadModel
     from deca_cli.synthetic.draws import Draws
     from deca_cli.synthetic.parts import HeadParts
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 CROWD = 64  # faces of one batch that may stand in the background of the next
 BUST_VALUES = (0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # of a clothed point, in the order of Studio.body_values
 SHADOW_BIAS = 0.006  # metres behind the lit surface from which a point lies in shadow
-
-
-def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself, where compiling it would not pay."""
-    return function
 
 
 def draw_eyes(albedo: Tensor, rest: Tensor, skin: SkinStyle) -> tuple[Tensor, Tensor]:
@@ -97,7 +91,7 @@ class Studio:
             [of_head, of_bust]
         )  # [P, 7] ambient occlusion, eye directions, bare, reach
         # Fusing these chains of small operations saves a tenth of a batch's time on a GPU.
-        fuse = torch.compile if settings.fused else as_it_is
+        fuse = fuser(fused=settings.fused)
         self.illuminate = fuse(light.illuminate)
         self.draw_eyes = fuse(draw_eyes)
         self.bend, self.slopes = fuse(bend), fuse(slopes)
