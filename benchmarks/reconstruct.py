@@ -1,11 +1,12 @@
 """Time `deca reconstruct` and the model under it, on the GPU where there is one, else on the CPU.
 
-python benchmarks/reconstruct.py [--only model|command|first] [--photos N] [--batches 1,8,...] [--cpu]
+python benchmarks/reconstruct.py [--only model|command|compiled|first] [--photos N] [--batches 1,8,...] [--cpu]
 
 model:   encode + decode with all pictures at 224 pixels for a model of the official shape, by batch, precision and way to
          run it; medians, CUDA events on a GPU.
 command: the whole command on N JPEG photos of 512 pixels (made from the portrait in docs/), overlay and parameters
          written, in a fresh process: photos a second, and memory (of all its processes) after 10, 50, 100 ... photos.
+compiled: encode + decode through torch.compile; on a GPU only, last because compiling takes minutes.
 first:   the first run on a machine (kernels compiled), a later run, and many copies of the portrait with --obj --depth.
 """
 
@@ -153,7 +154,7 @@ def time_first(copies: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("model", "command", "first"))
+    parser.add_argument("--only", choices=("model", "command", "compiled", "first"))
     parser.add_argument("--photos", type=int, default=None, help="1000 on a GPU, else 100")
     parser.add_argument("--batches", default=None, help="for the model, such as 1,8,64")
     parser.add_argument("--modes", default=None, help="for the model, such as eager,graph")
@@ -187,6 +188,10 @@ def main() -> None:
         time_command(
             options.photos or (1000 if gpu else 100), [*options.extra, *([] if gpu else ["--device", "cpu"])]
         )
+    if gpu and options.only in (None, "compiled"):
+        import encode_decode
+
+        encode_decode.compiled_table(torch.device("cuda"), 20)
     if options.only == "first":
         time_first(options.copies)
 
