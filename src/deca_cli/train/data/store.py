@@ -120,6 +120,17 @@ def check_free(folder: Path) -> None:
         raise UsageError(f"{folder} holds something else. Choose a new or empty folder for the dataset.")
 
 
+def remove_drafts(folder: Path) -> None:
+    """Take away what a killed run was writing.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    for name in (PICTURES, MASKS):
+        for draft in (folder / name).rglob(".*.part"):
+            remove_file(draft)
+
+
 def held_out_people(people: Iterable[str], share: float, seed: int) -> set[str]:
     """Who is kept for validation: by a hash of the name, so that adding people moves nobody.
 

@@ -18,7 +18,7 @@ from deca_cli.packs.folders import pack_folder
 from deca_cli.train.data.manifest import Description
 from deca_cli.train.data.prepare.journal import Journal, key_of, read_journal
 from deca_cli.train.data.prepare.work import Result, Task, identity, start_worker, work
-from deca_cli.train.data.store import finish, held_out_people
+from deca_cli.train.data.store import finish, held_out_people, remove_drafts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +64,8 @@ def prepare(
     request = {**task.settings.request(), "model": fingerprint}
     earlier = read_journal(task.output, request)
     done, todo = _split(found.files, earlier, task.output)
+    if todo and earlier:
+        remove_drafts(task.output)
     results = list(done)
     for result in done:
         watch(result)
