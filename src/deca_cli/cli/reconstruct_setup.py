@@ -101,7 +101,14 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         say(console, "This model has no detail networks: detail pictures and meshes are left out.")
     _compile_kernels(console)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
-    pace = Pace.of(device, photos, cores=job.threads, batch_size=job.batch_size, padded=job.compiled)
+    pace = Pace.of(
+        device,
+        photos,
+        cores=job.threads,
+        batch_size=job.batch_size,
+        padded=job.compiled,
+        detector=job.settings.detector,
+    )
     decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on)
     if job.compiled:
         _warm_up(decoder, pace, console)

@@ -9,6 +9,7 @@ from deca_cli.photo.face import Face
 from deca_cli.photo.read import Photo
 
 AUTO = "auto"
+LBP = "lbp"  # always here, and needs no torch
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ DETECTORS: Mapping[str, Detector] = MappingProxyType(
         detector.name: detector
         for detector in (
             Detector("face-alignment", _face_alignment_missing, _face_alignment),
-            Detector("lbp", _never_missing, _lbp),
+            Detector(LBP, _never_missing, _lbp),
         )
     }
 )

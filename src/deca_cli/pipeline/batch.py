@@ -17,6 +17,7 @@ from deca_cli.export import save
 from deca_cli.export.names import result_names
 from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
+from deca_cli.photo.detectors import LBP, choose_detector
 from deca_cli.photo.sighting import look_again, sight
 from deca_cli.pipeline.clock import Clock
 from deca_cli.pipeline.encoding import Batches
@@ -85,7 +86,7 @@ def reconstruct(
         OutputError: results cannot be written, which no other photo would mend; its outcome is given out before.
         DeviceError: the GPU's memory does not hold a single face.
     """
-    pace = pace or Pace.of(decoder.device, len(photos))
+    pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
     with Workers(pace) as workers:
         yield from _Flow(decoder, settings, output, pace, workers, debug).run(photos, every)
@@ -99,7 +100,9 @@ class _Flow:
     ) -> None:
         self.decoder, self.settings, self.output = decoder, settings, output
         self.pace, self.workers, self.debug = pace, workers, debug
-        self.detector = None if settings.whole_photo or settings.box_px is not None else settings.detector
+        given = settings.whole_photo or settings.box_px is not None
+        # By its own name: choosing anew in every process would load torch there.
+        self.detector = None if given else choose_detector(settings.detector).name
         self.encoding, self.decoding = Batches(pace.batch_size), Batches(pace.batch_size)
         self.bytes_in_flight = 0
         self.behind: deque[Task] = deque()  # fitted, in order, perhaps not written yet
@@ -163,10 +166,10 @@ class _Flow:
         """Answer all questions about the photos of a group, those of the same round together."""
 
         def thorough(task: Task) -> Future:
-            return self.workers.look_again(task.path, self.settings.detector)
+            return self.workers.look_again(task.path, self.detector or LBP)
 
         def found(task: Task, future: Future) -> list:
-            return self.workers.answer(future, look_again, task.path, self.settings.detector)
+            return self.workers.answer(future, look_again, task.path, self.detector or LBP)
 
         fit_together(
             [task for task in group if task.seen is not None],

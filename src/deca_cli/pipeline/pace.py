@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deca_cli.cores import usable_cores
+from deca_cli.photo.detectors import AUTO, LBP, choose_detector
 from deca_cli.pipeline.encoding import default_batch_size
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Pace:
         cores: int | None = None,
         batch_size: int | None = None,
         padded: bool = False,
+        detector: str = AUTO,
     ) -> Pace:
         """Sizes that suit the machine.
 
@@ -58,10 +60,12 @@ class Pace:
             cores: CPU cores to use; all that this process may use if left out.
             batch_size: chosen by the user.
             padded: the networks are compiled for one batch size.
+            detector: those that use torch run in threads, which share its memory; the bundled one in processes.
         """
         cores = cores or usable_cores()
         size = batch_size or default_batch_size(device)
         many = cores >= CORES_FOR_PROCESSES and photos >= PHOTOS_A_PROCESS * CORES_FOR_PROCESSES
+        many = many and choose_detector(detector).name == LBP
         # With the networks on the CPU half of the cores are theirs.
         own = cores if device.type == "cuda" else max(1, cores // 2)
         finders = min(own, MOST_PROCESSES, photos // PHOTOS_A_PROCESS) if many else 1
