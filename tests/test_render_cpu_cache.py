@@ -39,4 +39,4 @@ def test_without_a_folder_for_the_cache_the_kernel_is_compiled_all_the_same(monk
         return lambda _function: "compiled without a cache"
 
     monkeypatch.setattr(cpu.numba, "njit", njit)
-    assert cpu._jit(run) == "compiled without a cache"
+    assert cpu.jit(run) == "compiled without a cache"

@@ -253,14 +253,14 @@ def test_the_cuda_kernel_refuses_vertices_of_another_device():
 
 
 def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    from deca_cli.render import cuda
+    from deca_cli.render import kernels
 
     def missing(name: str) -> NoReturn:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(cuda.importlib, "import_module", missing)
+    monkeypatch.setattr(kernels.importlib, "import_module", missing)
     with pytest.raises(DeviceError, match=r"pip install 'deca-cli\[cuda\]'"):
-        cuda._cuda_core.__wrapped__()
+        kernels.cuda_core.__wrapped__()
 
 
 @needs_gpu

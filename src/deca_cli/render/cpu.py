@@ -16,11 +16,12 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from deca_cli.render.barycentrics import COLLINEAR, area_epsilon, to_pixels
-from deca_cli.render.fragments import EMPTY, Fragments, Rule
+from deca_cli.render.fragments import EMPTY, Rule
 
 # Threads cost about 0.3 ms to start and to join; a task should be worth more. A 224 x 224 head is one task.
 PIXELS_PER_TASK = 32_768
@@ -32,7 +33,7 @@ FAR = 1e9
 LEVEL = 1e-6
 
 
-def _jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
+def jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
     """Compile without the interpreter lock and keep the result on disk.
 
     numba stores it beside the source or, where that is not writable, in the user's cache folder (or in
@@ -47,10 +48,15 @@ def _jit(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatc
 
 def rasterize(
     vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float
-) -> Fragments:
-    """Rasterise on the CPU; the contract is that of `render.rasterize`. Results are on the vertices' device."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Triangle, barycentrics and depth; the contract is that of `render.rasterize`. On the vertices' device.
+
+    Raises:
+        ValueError: a face refers to a vertex that does not exist.
+    """
     points = to_pixels(vertices.detach().cpu(), height, width, z_offset).numpy()
     corners = np.ascontiguousarray(faces.cpu().numpy(), dtype=np.int32)
+    check_indices(corners, vertices.shape[1])
     dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
     batch = len(points)
     triangle = np.empty((batch, height, width), np.int32)
@@ -70,10 +76,18 @@ def rasterize(
             triangle[item], barycentrics[item], depth[item],
         )  # fmt: skip
 
-    _run(find_boxes, list(range(batch)), threads)
-    _run(draw, _bands(batch, height, width, threads), threads)
-    results = (torch.from_numpy(array).to(vertices.device) for array in (triangle, barycentrics, depth))
-    return Fragments(*results)
+    run_tasks(find_boxes, list(range(batch)), threads)
+    run_tasks(draw, _bands(batch, height, width, threads), threads)
+    found = [torch.from_numpy(array).to(vertices.device) for array in (triangle, barycentrics, depth)]
+    return found[0], found[1], found[2]
+
+
+def check_indices(corners: npt.NDArray[np.int32], vertex_count: int) -> None:
+    """Refuse faces that would make the kernels read beside the vertices."""
+    if corners.size and (corners.min() < 0 or corners.max() >= vertex_count):
+        raise ValueError(
+            f"faces refer to vertices {corners.min()} ... {corners.max()}, but there are {vertex_count}"
+        )
 
 
 def is_compiled() -> bool:
@@ -101,7 +115,7 @@ def _bands(batch: int, height: int, width: int, threads: int) -> list[tuple[int,
     return [(item, edges[band], edges[band + 1]) for item in range(batch) for band in range(count)]
 
 
-def _run(function: Callable[[Any], None], tasks: list[Any], threads: int) -> None:
+def run_tasks(function: Callable[[Any], None], tasks: list[Any], threads: int) -> None:
     """Call the function for every task, on at most ``threads`` threads."""
     workers = min(threads, len(tasks))
     if workers <= 1:
@@ -112,7 +126,7 @@ def _run(function: Callable[[Any], None], tasks: list[Any], threads: int) -> Non
         collections.deque(pool.map(function, tasks), maxlen=0)  # raises what a task raised
 
 
-@_jit
+@jit
 def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[no-untyped-def]
     """First and last row and column of every triangle into ``boxes [F, 4]``; an empty range skips it."""
     for face in range(faces.shape[0]):
@@ -132,7 +146,7 @@ def _find_boxes(points, faces, height, width, epsilon, boxes):  # type: ignore[n
             boxes[face, 3] = np.floor(max(min(max(x0, x1, x2), width - 1.0), -1.0))
 
 
-@_jit
+@jit
 def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def]
     """Widen the interval [left, right] by the point where the edge crosses the row, if it does."""
     if (y0 - row) * (y1 - row) > 0.0:
@@ -143,7 +157,7 @@ def _cut(x0, y0, x1, y1, row, left, right):  # type: ignore[no-untyped-def]
     return min(left, crossing), max(right, crossing)
 
 
-@_jit
+@jit
 def _row_extent(x0, y0, x1, y1, x2, y2, row, first, last):  # type: ignore[no-untyped-def]
     """Columns first ... last narrowed to those the triangle can reach in this row, a pixel to spare."""
     left, right = np.inf, -np.inf
@@ -153,7 +167,7 @@ def _row_extent(x0, y0, x1, y1, x2, y2, row, first, last):  # type: ignore[no-un
     return max(first, int(max(left - 1.0, first))), min(last, int(max(min(right + 1.0, last), -1.0)))
 
 
-@_jit
+@jit
 def _draw_band(  # type: ignore[no-untyped-def]
     points, faces, boxes, first_row, end_row, standard, epsilon, z_offset, triangle, barycentrics, depth
 ):

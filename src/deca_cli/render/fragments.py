@@ -6,7 +6,10 @@ from typing import Literal
 from torch import Tensor
 
 Rule = Literal["standard", "pytorch3d"]
+Backend = Literal["auto", "reference", "cpu", "cuda"]
 RULES: tuple[Rule, ...] = ("standard", "pytorch3d")
+
+BACKENDS: tuple[Backend, ...] = ("auto", "reference", "cpu", "cuda")
 
 EMPTY = -1
 DEFAULT_Z_OFFSET = 10.0
@@ -23,11 +26,14 @@ class Fragments:
             autograd graph when the vertices require gradients. dtype of the vertices.
         depth: ``[B, H, W]``, z as given (smaller is nearer), +inf where nothing is seen. Differentiable like
             the barycentrics.
+        backend: what drew them. `interpolate` keeps to it: the CUDA kernel after ``cuda``, else plain torch;
+            ``auto`` goes by the device.
     """
 
     triangle: Tensor
     barycentrics: Tensor
     depth: Tensor
+    backend: Backend = "auto"
 
     @property
     def covered(self) -> Tensor:

@@ -1,15 +1,13 @@
 """The rasteriser's contract and the choice of its back end."""
 
-from collections.abc import Callable
-from typing import Literal, get_args
-
-from torch import Tensor, is_grad_enabled
+import torch
+from torch import Tensor
 
 from deca_cli.errors import DeviceError
-from deca_cli.render.barycentrics import surface_at_pixels
-from deca_cli.render.fragments import DEFAULT_Z_OFFSET, RULES, Fragments, Rule
-
-Backend = Literal["auto", "reference", "cpu", "cuda"]
+from deca_cli.render import ops
+from deca_cli.render.fragments import BACKENDS, DEFAULT_Z_OFFSET, RULES, Backend, Fragments, Rule
+from deca_cli.render.interpolate import check_attributes, interpolate
+from deca_cli.render.tracing import is_plain_call
 
 
 def rasterize(
@@ -54,34 +52,80 @@ def rasterize(
         DeviceError: ``cuda`` without an NVIDIA device or without the extra.
     """
     _check(vertices, faces, height, width, backend, rule)
-    fragments = _back_end(backend, vertices)(vertices, faces, height, width, rule, z_offset)
-    tracked = vertices.requires_grad and is_grad_enabled()
-    if not tracked or fragments.barycentrics.requires_grad:
-        return fragments
-    surface = surface_at_pixels(vertices, faces, fragments.triangle, rule, z_offset)
-    return Fragments(fragments.triangle, *surface)
+    chosen = _choose(backend, vertices)
+    arguments = (_as_real(vertices), faces, height, width, chosen, rule, z_offset)
+    # The reference is differentiable as it is; it defines the gradients, too.
+    plain = is_plain_call(vertices) or (chosen == "reference" and not torch.compiler.is_compiling())
+    found = (ops.draw if plain else ops.rasterize)(*arguments)
+    return Fragments(*found, backend=chosen)
 
 
-def _back_end(
-    backend: Backend, vertices: Tensor
-) -> Callable[[Tensor, Tensor, int, int, Rule, float], Fragments]:
-    """The function that draws; each lives in a module with an import of its own weight."""
-    if backend == "reference":
-        from deca_cli.render import reference
+def rasterize_and_interpolate(
+    vertices: Tensor,  # [B, V, 3]
+    faces: Tensor,  # [F, 3]
+    attributes: Tensor,  # [N, D] or [B, N, D]
+    height: int,
+    width: int,
+    *,
+    attribute_faces: Tensor | None = None,
+    backend: Backend = "auto",
+    rule: Rule = "standard",
+    z_offset: float = DEFAULT_Z_OFFSET,
+) -> tuple[Fragments, Tensor]:
+    """`rasterize`, then `interpolate`; on a GPU both in one pass over the pixels, which saves reading them again.
 
-        return reference.rasterize
-    if backend == "cpu" or (backend == "auto" and not vertices.is_cuda):
-        from deca_cli.render import cpu
+    Args:
+        vertices: as for `rasterize`.
+        faces: as for `rasterize`.
+        attributes: as for `interpolate`.
+        height: rows of the pictures, H.
+        width: columns of the pictures, W.
+        attribute_faces: int ``[F, 3]``, the rows of ``attributes`` at the corners of every triangle, in the order
+            of ``faces``; None: those of ``faces``.
+        backend: as for `rasterize`.
+        rule: as for `rasterize`.
+        z_offset: as for `rasterize`.
 
-        return cpu.rasterize
-    if not vertices.is_cuda:
+    Returns:
+        `Fragments`, and the attributes as ``[B, D, H, W]``, 0 where nothing is seen; differentiable to vertices
+        and attributes.
+
+    Raises:
+        ValueError: as `rasterize` and `interpolate`, or face arrays of different length.
+        DeviceError: as `rasterize`.
+    """
+    _check(vertices, faces, height, width, backend, rule)
+    rows = faces if attribute_faces is None else attribute_faces
+    if len(rows) != len(faces):
+        raise ValueError(f"attribute_faces must be as many as faces, {len(faces)}, got {len(rows)}")
+    check_attributes(attributes, len(vertices), rows)
+    chosen = _choose(backend, vertices)
+    if chosen == "reference" and not torch.compiler.is_compiling():
+        fragments = rasterize(vertices, faces, height, width, backend=chosen, rule=rule, z_offset=z_offset)
+        return fragments, interpolate(fragments, rows, attributes)
+    points = _as_real(vertices)
+    values = attributes if attributes.dtype == points.dtype else attributes.to(points.dtype)
+    arguments = (points, faces, rows, values, height, width, chosen, rule, z_offset)
+    both = ops.draw_and_mix if is_plain_call(vertices, attributes) else ops.rasterize_and_interpolate
+    *found, picture = both(*arguments)
+    return Fragments(*found, backend=chosen), picture.to(attributes.dtype)
+
+
+def _choose(backend: Backend, vertices: Tensor) -> Backend:
+    """The back end that ``auto`` means; refuses the CUDA kernel for tensors that are not on a GPU."""
+    if backend == "auto":
+        return "cuda" if vertices.is_cuda else "cpu"
+    if backend == "cuda" and not vertices.is_cuda:
         raise DeviceError(
             "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
             "(vertices.cuda()) or choose the rasteriser `cpu`."
         )
-    from deca_cli.render import cuda
+    return backend
 
-    return cuda.rasterize
+
+def _as_real(vertices: Tensor) -> Tensor:
+    """Vertices in a number type that the back ends know; shorter ones fit into float32."""
+    return vertices if vertices.dtype in (torch.float32, torch.float64) else vertices.float()
 
 
 def _check(vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str) -> None:
@@ -94,11 +138,7 @@ def _check(vertices: Tensor, faces: Tensor, height: int, width: int, backend: st
         raise ValueError(f"faces must be integers [F, 3], got {faces.dtype} {list(faces.shape)}")
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, got {height} x {width}")
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
     if rule not in RULES:
         raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
-    if len(faces) and not faces.is_cuda:
-        low, high = int(faces.min()), int(faces.max())
-        if low < 0 or high >= vertices.shape[1]:
-            raise ValueError(f"faces refer to vertices {low} ... {high}, but there are {vertices.shape[1]}")

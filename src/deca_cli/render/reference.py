@@ -11,20 +11,27 @@ from deca_cli.render.barycentrics import (
     to_pixels,
     weights_at,
 )
-from deca_cli.render.fragments import EMPTY, Fragments, Rule
+from deca_cli.render.fragments import EMPTY, Rule
 
 
 def rasterize(
     vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float
-) -> Fragments:
-    """Rasterise ``vertices [B, V, 3]`` and ``faces [F, 3]``; the contract is that of `render.rasterize`."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Triangle, barycentrics and depth of ``vertices [B, V, 3]``; the contract is that of `render.rasterize`.
+
+    Raises:
+        ValueError: a face refers to a vertex that does not exist.
+    """
+    if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < vertices.shape[1]:
+        raise ValueError(
+            f"faces refer to vertices {faces.min()} ... {faces.max()}, but there are {vertices.shape[1]}"
+        )
     with torch.no_grad():
         points = to_pixels(vertices, height, width, z_offset)
         triangle = torch.full((len(points), height, width), EMPTY, dtype=torch.int32, device=points.device)
         for item in range(len(points)):
             _draw_mesh(points[item], faces.long(), rule, triangle[item])
-    barycentrics, depth = surface_at_pixels(vertices, faces, triangle, rule, z_offset)
-    return Fragments(triangle, barycentrics, depth)
+    return triangle, *surface_at_pixels(vertices, faces, triangle, rule, z_offset)
 
 
 def _draw_mesh(points: Tensor, faces: Tensor, rule: Rule, triangle: Tensor) -> None:

@@ -1,0 +1,103 @@
+"""The kernels of `rasterize.cu` on one GPU: compiled at first use by NVRTC, started on torch's current stream."""
+
+import functools
+import importlib
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from deca_cli.errors import DeviceError
+
+SOURCE = Path(__file__).with_name("rasterize.cu")
+KERNELS = (
+    "draw_triangles", "draw_large", "resolve", "interpolate", "interpolate_backward", "rasterize_backward",
+)  # fmt: skip
+BLOCK = 128  # BLOCK in rasterize.cu
+
+
+class Launcher:
+    """Starts the kernels of one GPU and one number type. Keeps what every start needs: kernels, grids, streams."""
+
+    def __init__(self, device_index: int, double: bool) -> None:
+        core = cuda_core()
+        self._device_index = device_index
+        self._kernels = _compile(device_index, double)
+        self._launch = core.launch
+        self._stream_of = core.Stream.from_handle
+        self._config_of = core.LaunchConfig
+        self._device = core.Device(device_index)
+        self._streams: dict[int, Any] = {}
+        self._configs: dict[int, Any] = {}
+        self._ready = threading.local()  # threads in which this GPU's context has been made current
+
+    def start(self, name: str, blocks: int, *arguments: Any) -> None:  # noqa: ANN401 - pointers and numpy scalars
+        """Start one kernel with that many blocks. The GPU must be torch's current device; nothing waits."""
+        config = self._configs.get(blocks)
+        if config is None:
+            config = self._configs[blocks] = self._config_of(grid=blocks, block=BLOCK)
+        handle = torch.cuda.current_stream(self._device_index).cuda_stream
+        stream = self._streams.get(handle)
+        if stream is None:
+            stream = self._streams[handle] = self._stream_of(handle)
+        if not hasattr(self._ready, "set"):
+            self._device.set_current()
+            self._ready.set = True
+        self._launch(stream, config, self._kernels[name], *arguments)
+
+
+@functools.cache
+def launcher(device_index: int, double: bool) -> Launcher:
+    """The launcher of a GPU; ``double`` for float64 tensors, else float32.
+
+    Raises:
+        DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
+    """
+    return Launcher(device_index, double)
+
+
+@functools.cache
+def cuda_core() -> ModuleType:
+    """NVIDIA's cuda-core, wherever the installed version keeps it."""
+    for name in ("cuda.core", "cuda.core.experimental"):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        if hasattr(module, "Program") and hasattr(module, "launch"):
+            return module
+    raise DeviceError(
+        "The CUDA rasteriser compiles its kernel with NVIDIA's cuda-core, which is not installed or cannot be "
+        "imported. Install it with `pip install 'deca-cli[cuda]'` (in a clone: '.[cuda]'), or choose the rasteriser `cpu`."
+    )
+
+
+def _compile(device_index: int, double: bool) -> dict[str, Any]:
+    """The kernels of `rasterize.cu`, from cuda-core's cache on disk or compiled now."""
+    core = cuda_core()
+    core.Device(device_index).set_current()
+    major, minor = torch.cuda.get_device_capability(device_index)
+    # Without fused multiply-add: the CPU kernel and the reference round every product, too.
+    options = core.ProgramOptions(
+        arch=f"sm_{major}{minor}", fma=False, std="c++17", define_macro=[("REAL", "double" if double else "float")]
+    )
+    try:
+        program = core.Program(SOURCE.read_text(encoding="utf-8"), "c++", options)
+        code = program.compile("cubin", **_disk_cache(core))
+        return {name: code.get_kernel(name) for name in KERNELS}
+    except Exception as error:
+        raise DeviceError(
+            f"The CUDA rasteriser could not be compiled for {torch.cuda.get_device_name(device_index)} "
+            f"(sm_{major}{minor}): {error}. Choose the rasteriser `cpu`, or update cuda-core and the driver."
+        ) from error
+
+
+def _disk_cache(core: ModuleType) -> dict[str, Any]:
+    """The cache argument of `Program.compile`, where cuda-core has one and its folder can be written."""
+    try:
+        utils = importlib.import_module(f"{core.__name__}.utils")
+        return {"cache": utils.FileStreamProgramCache()}
+    except (ImportError, AttributeError, TypeError, OSError):
+        return {}
