@@ -35,7 +35,7 @@ def jaw_lines(head: HeadAssets) -> np.ndarray:
 
 
 def test_landmarks_are_symmetric_on_the_mean_head(points):
-    assert np.abs(points[ACROSS] * [-1, 1, 1] - points).max() < 0.01
+    assert np.abs(points[ACROSS] * [-1, 1, 1] - points).max() < 0.05  # mm
 
 
 def test_the_inner_points_are_the_last_51_of_the_full_set(head):
