@@ -166,3 +166,37 @@ def test_real_photos_get_the_numbers_of_the_shared_script(photos_dir, tmp_path):
         x0, y0, x1, y1 = entry["bbox"]
         expected = 100 * off / np.sqrt((x1 - x0) * (y1 - y0))
         assert score_face(faces[name], noisy[name]).errors["51 / box"] == pytest.approx(expected)
+
+
+def test_the_sheet_shows_the_worst_faces_first(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(1)
+    (tmp_path / "photos").mkdir()
+    truth, predicted = {}, {}
+    for name, off in (("good.png", 0.0), ("bad.png", 9.0), ("middling.png", 3.0)):
+        pixels = rng.integers(0, 40, (90, 110, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
+        truth[name] = POINTS.tolist()
+        predicted[name] = (POINTS + np.array([off, 0])).tolist()
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "predicted.json").write_text(json.dumps(predicted))
+    common = (tmp_path / "predicted.json", "--gt", tmp_path / "truth.json", "--no-plots", "-o")
+    arguments = ("--photos", tmp_path / "photos", "--worst", 2)
+    done = call("landmarks", *common, tmp_path / "out", *arguments)
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "out" / "worst.jpg") as sheet:
+        assert sheet.size == (640, 320)  # two tiles
+        left, right = np.asarray(sheet)[:, :320].astype(int), np.asarray(sheet)[:, 320:].astype(int)
+    red = [(tile[..., 0] > 180) & (tile[..., 1] < 120) for tile in (left, right)]
+    green = [(tile[..., 1] > 150) & (tile[..., 0] < 130) for tile in (left, right)]
+    assert all(mask.sum() > 100 for mask in (*red, *green))
+
+    def shift(index: int) -> float:
+        return float(np.median(np.nonzero(red[index])[1]) - np.median(np.nonzero(green[index])[1]))
+
+    assert shift(0) > shift(1) > 0  # "bad" stands before "middling"
+    assert "worst.jpg" in (tmp_path / "out" / "report.md").read_text()
+    elsewhere = call("landmarks", *common, tmp_path / "out2", "--photos", tmp_path / "out")
+    assert elsewhere.exit_code != 0
+    assert "--photos" in elsewhere.output

@@ -63,8 +63,14 @@ def landmarks(
             help="Output of deca reconstruct, JSON by image name, or a folder of one file per image."
         ),
     ],
-    truth: Annotated[Path, typer.Option("--truth", help="AFLW2000-3D .mat or 300-W .pts folder, or JSON.")],
+    truth: Annotated[
+        Path, typer.Option("--truth", "--gt", help="AFLW2000-3D .mat or 300-W .pts folder, or JSON.")
+    ],
     *,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder with the photos, for a sheet of the worst faces in OUTPUT.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="How many faces that sheet shows.")] = 12,
     method: Method = None,
     output: Output = None,
     plots: Plots = True,
@@ -79,7 +85,7 @@ def landmarks(
         names = ", ".join(report.missing[:5]) + (" ..." if len(report.missing) > 5 else "")
         typer.echo(f"{len(report.missing)} images have no prediction and are left out: {names}", err=True)
     if output is not None:
-        write_landmarks(output, report, plots=plots)
+        write_landmarks(output, report, plots=plots, photos=photos, worst=worst)
         typer.echo(f"Everything is in {output} (start with report.md).")
 
 

@@ -12,6 +12,7 @@ from deca_cli.errors import InputError
 from deca_cli.evaluate.files import write_json, write_rows
 from deca_cli.evaluate.landmark_predictions import read_predictions
 from deca_cli.evaluate.landmark_sets import read_truth
+from deca_cli.evaluate.landmark_sheet import draw_sheet, find_photos
 from deca_cli.evaluate.landmarks import (
     BUCKETS,
     FAILURE_PERCENT,
@@ -28,6 +29,11 @@ from deca_cli.export.summary import SUMMARY
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from deca_cli.evaluate.landmark_sets import TrueFace
+
+WORST = "worst.jpg"
 MEANING = (
     "Mean distance of the 51 inner or all 68 points, in percent of the square root of the face box's area or of the "
     f"distance of the outer eye corners. Median, share above {FAILURE_PERCENT:g} % and area under the curve are those of "
@@ -43,6 +49,14 @@ class LandmarkReport:
     scores: tuple[FaceScore, ...]
     missing: tuple[str, ...]
     rows: dict[str, PoseRow]
+    found: dict[str, tuple[TrueFace, NDArray[np.float64]]]
+    """Truth and predicted points [68, 2] by name."""
+
+    def worst(self, count: int) -> list[tuple[TrueFace, NDArray[np.float64], float]]:
+        """Truth, prediction and error of the faces with the largest main error, worst first."""
+        known = [score for score in self.scores if np.isfinite(score.errors[MAIN])]
+        ordered = sorted(known, key=lambda score: -score.errors[MAIN])[:count]
+        return [(*self.found[score.name], score.errors[MAIN]) for score in ordered]
 
     def table(self) -> str:
         """Markdown; the main measure is the mean over the 51 inner points by box size."""
@@ -74,11 +88,16 @@ def evaluate_landmarks(truth: Path, predictions: Path, method: str) -> LandmarkR
         )
     scores = tuple(score_face(face, found[face.name]) for face in faces if face.name in found)
     missing = tuple(face.name for face in faces if face.name not in found)
-    return LandmarkReport(method, scores, missing, pose_table(list(scores)))
+    both = {face.name: (face, found[face.name]) for face in faces if face.name in found}
+    return LandmarkReport(method, scores, missing, pose_table(list(scores)), both)
 
 
-def write_landmarks(folder: Path, report: LandmarkReport, *, plots: bool) -> None:
-    """results.json, images.csv, report.md and the cumulative curve."""
+def write_landmarks(
+    folder: Path, report: LandmarkReport, *, plots: bool, photos: Path | None = None, worst: int = 12
+) -> None:
+    """results.json, images.csv, report.md, the cumulative curve, and with photos a sheet of the worst faces."""
+    shown = report.worst(worst)
+    files = {} if photos is None else find_photos(photos, [face.name for face, _, _ in shown])
     make_folder(folder)
     _write_json(folder / "results.json", report)
     write_rows(
@@ -96,6 +115,9 @@ def write_landmarks(folder: Path, report: LandmarkReport, *, plots: bool) -> Non
     if plots:
         _plot(folder, report)
         parts.append("![cumulative error](cumulative.png)")
+    if files:
+        draw_sheet(folder / WORST, shown, files)
+        parts += ["## Worst faces", "Green: the truth, red: the prediction.", f"![worst faces]({WORST})"]
     write_text(folder / "report.md", "\n\n".join(parts) + "\n")
 
 
