@@ -14,7 +14,11 @@ from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.skin import to_display
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deca_cli.synthetic.draws import Draws
+
+    Fusible = Callable[..., Tensor]
 
 JPEG_LUMINANCE = (  # ITU-T T.81, Annex K, table K.1
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -43,15 +47,28 @@ class CameraShares:
     borders: float = 0.18
 
 
-def expose(draws: Draws, linear: Tensor, illuminant: Tensor) -> Tensor:
-    """Linear light to display values: exposure, white balance, contrast curve.
+@dataclass(frozen=True)
+class Exposure:
+    """How a camera turns light into a picture (N pictures)."""
+
+    gain: Tensor  # [N, 3]
+    rolled_off: Tensor  # [N] bool: film-like shoulder in place of hard clipping
+    contrast: Tensor  # [N]
+    lift: Tensor  # [N]
+    saturation: Tensor  # [N] 0 = black and white
+
+
+def sample_exposure(draws: Draws, linear: Tensor, illuminant: Tensor, grey: float = 0.12) -> Exposure:
+    """Exposure, white balance, contrast, saturation.
 
     A camera makes the scene about medium grey and the light about white, both only in part and with errors. It meters
     the light as well as the picture, so that dark skin stays darker than light skin under the same light.
 
     Args:
+        draws: source of randomness.
         linear: [N, 3, H, W].
         illuminant: [N, 3] mean light on a white surface.
+        grey: share of black and white pictures.
     """
     n = linear.shape[0]
     level = linear.clamp(0, 2).mean((1, 2, 3)).clamp_min(0.01)
@@ -62,20 +79,34 @@ def expose(draws: Draws, linear: Tensor, illuminant: Tensor) -> Tensor:
     cast = tint.clamp(0.2, 5) ** -draws.uniform(n, 1, low=0.2, high=1.0) * torch.exp(
         draws.normal(n, 3, std=0.06)
     )
-    light = linear * (gain[:, None] * cast)[:, :, None, None]
-    shoulder = draws.chance(0.5, n, 1, 1, 1)  # film-like roll-off against hard clipping
-    display = to_display(torch.where(shoulder, 1 - torch.exp(-light * 1.2), light))
-    contrast = torch.exp(draws.normal(n, 1, 1, 1, std=0.18))
-    lift = draws.normal(n, 1, 1, 1, std=0.035)
-    return ((display - 0.5) * contrast + 0.5 + lift).clamp(0, 1)
+    return Exposure(
+        gain=gain[:, None] * cast,
+        rolled_off=draws.chance(0.5, n),
+        contrast=torch.exp(draws.normal(n, std=0.18)),
+        lift=draws.normal(n, std=0.035),
+        saturation=draws.uniform(n, low=0.5, high=1.3) * ~draws.chance(grey, n),
+    )
 
 
-def recolour(draws: Draws, picture: Tensor, share: float = 0.12) -> Tensor:
-    """Saturation from grey to vivid, and plain black and white."""
-    n = picture.shape[0]
-    grey = (picture * constant((0.299, 0.587, 0.114), picture.device)[:, None, None]).sum(1, keepdim=True)
-    amount = draws.uniform(n, 1, 1, 1, low=0.5, high=1.3) * ~draws.chance(share, n, 1, 1, 1)
-    return (grey + (picture - grey) * amount).clamp(0, 1)
+def develop(linear: Tensor, exposure: Exposure) -> Tensor:
+    """Linear light [N, 3, H, W] to display values in [0, 1]."""
+    n = slice(None), None, None, None
+    light = linear * exposure.gain[:, :, None, None]
+    display = to_display(torch.where(exposure.rolled_off[n], 1 - torch.exp(-light * 1.2), light))
+    picture = ((display - 0.5) * exposure.contrast[n] + 0.5 + exposure.lift[n]).clamp(0, 1)
+    grey = (0.299 * picture[:, :1]) + (0.587 * picture[:, 1:2]) + (0.114 * picture[:, 2:])
+    return (grey + (picture - grey) * exposure.saturation[n]).clamp(0, 1)
+
+
+def blur_kernels(wide: Tensor, narrow: Tensor, angle: Tensor, reach: int) -> Tensor:
+    """[N, K, K] anisotropic Gaussians that add up to 1, from their two widths in pixels and their direction."""
+    n = slice(None), None, None
+    axis = torch.arange(-reach, reach + 1, device=wide.device, dtype=torch.float32)
+    y, x = axis[:, None], axis[None]
+    along = x * angle.cos()[n] + y * angle.sin()[n]
+    across = y * angle.cos()[n] - x * angle.sin()[n]
+    kernel = torch.exp(-0.5 * ((along / wide[n]) ** 2 + (across / narrow[n]) ** 2))
+    return kernel / kernel.sum((1, 2), keepdim=True)
 
 
 def blur(draws: Draws, picture: Tensor, share: float = 0.45, reach: int = 6) -> Tensor:
@@ -86,14 +117,7 @@ def blur(draws: Draws, picture: Tensor, share: float = 0.45, reach: int = 6) -> 
         draws.chance(0.3, n), draws.uniform(n, low=0.15, high=0.6), torch.ones_like(wide)
     )
     angle = draws.uniform(n, low=0, high=math.pi)
-    axis = torch.arange(-reach, reach + 1, device=picture.device, dtype=torch.float32)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    along = x * angle.cos()[:, None, None] + y * angle.sin()[:, None, None]
-    across = y * angle.cos()[:, None, None] - x * angle.sin()[:, None, None]
-    kernel = torch.exp(
-        -0.5 * ((along / wide[:, None, None]) ** 2 + (across / narrow.clamp_min(0.18)[:, None, None]) ** 2)
-    )
-    kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    kernel = blur_kernels(wide, narrow.clamp_min(0.18), angle, reach)
     padded = F.pad(picture, (reach,) * 4, mode="replicate").reshape(
         1, n * channels, height + 2 * reach, width + 2 * reach
     )
@@ -131,17 +155,43 @@ def lower_resolution(draws: Draws, picture: Tensor, share: float = 0.4) -> Tenso
     return torch.where(draws.chance(share, n, 1, 1, 1), small, picture).clamp(0, 1)
 
 
-def add_noise(draws: Draws, picture: Tensor, share: float = 0.7) -> Tensor:
-    """Sensor noise that grows with the square root of the signal, sometimes coarse and coloured."""
+@dataclass(frozen=True)
+class Noise:
+    """Sensor noise of N pictures."""
+
+    strength: Tensor  # [N], 0 = none
+    coarse: Tensor  # [N] bool: clumps of pixels, as after the noise reduction of phones
+    coloured: Tensor  # [N] bool
+
+
+def sample_noise(draws: Draws, n: int, share: float = 0.7) -> Noise:
+    """Noise for a share of the pictures."""
+    strength = draws.log_uniform(n, low=0.002, high=0.08) * draws.chance(share, n)
+    return Noise(strength, draws.chance(0.3, n), draws.chance(0.5, n))
+
+
+def blend_noise(picture: Tensor, fine: Tensor, coarse: Tensor, noise: Noise) -> Tensor:
+    """Noise that grows with the square root of the signal.
+
+    Args:
+        picture: [N, 3, H, W] in [0, 1].
+        fine: [N, 3, H, W] Gaussian numbers.
+        coarse: [N, 3, H, W] smoothed ones.
+        noise: of which kind and how much.
+    """
+    n = slice(None), None, None, None
+    mixed = torch.where(noise.coarse[n], coarse * 1.4, fine)
+    mixed = torch.where(noise.coloured[n], mixed, mixed.mean(1, keepdim=True) * 1.6)
+    return (picture + mixed * noise.strength[n] * (0.35 + picture.sqrt())).clamp(0, 1)
+
+
+def add_noise(draws: Draws, picture: Tensor, share: float = 0.7, blend: Fusible = blend_noise) -> Tensor:
+    """Sensor noise, sometimes coarse, sometimes coloured."""
     n, channels, height, width = picture.shape
-    strength = draws.log_uniform(n, 1, 1, 1, low=0.002, high=0.09) * draws.chance(share, n, 1, 1, 1)
     fine = draws.normal(n, channels, height, width)
-    coarse = F.interpolate(
-        draws.normal(n, channels, height // 2, width // 2), size=(height, width), mode="bilinear"
-    )
-    mixed = torch.where(draws.chance(0.3, n, 1, 1, 1), coarse * 1.4, fine)
-    mixed = torch.where(draws.chance(0.5, n, 1, 1, 1), mixed, mixed.mean(1, keepdim=True) * 1.6)
-    return (picture + mixed * strength * (0.35 + picture.sqrt())).clamp(0, 1)
+    small = draws.normal(n, channels, height // 2, width // 2)
+    coarse = F.interpolate(small, size=(height, width), mode="bilinear")
+    return blend(picture, fine, coarse, sample_noise(draws, n, share))
 
 
 def _cosine_basis(device: torch.device) -> Tensor:
@@ -151,12 +201,11 @@ def _cosine_basis(device: torch.device) -> Tensor:
     return torch.cat([basis[:1] / math.sqrt(2), basis[1:]])
 
 
-def compress(draws: Draws, picture: Tensor, share: float = 0.5) -> Tensor:
-    """JPEG: 8x8 cosine transform, quantisation at a random quality, back. The side must be a multiple of 8."""
+def quantise(picture: Tensor, quality: Tensor) -> Tensor:
+    """JPEG at a quality [N] of 1 to 100: 8x8 cosine transform, rounding, back. The side must be a multiple of 8."""
     n, channels, height, width = picture.shape
     to_ycc, from_ycc = constant(TO_YCC, picture.device), constant(FROM_YCC, picture.device)
     basis = _cosine_basis(picture.device)
-    quality = draws.uniform(n, low=12, high=95)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
     luminance = constant(JPEG_LUMINANCE, picture.device)
     chroma = torch.maximum(luminance, luminance.T) * 1.3
@@ -167,8 +216,14 @@ def compress(draws: Draws, picture: Tensor, share: float = 0.5) -> Tensor:
     step = step[:, :, None, None]
     restored = basis.T @ (torch.round(frequencies / step) * step) @ basis
     ycc = restored.permute(0, 1, 2, 4, 3, 5).reshape(n, channels, height, width)
-    result = torch.einsum("ck,nkhw->nchw", from_ycc, ycc).clamp(0, 1)
-    return torch.where(draws.chance(share, n, 1, 1, 1), result, picture)
+    return torch.einsum("ck,nkhw->nchw", from_ycc, ycc).clamp(0, 1)
+
+
+def compress(draws: Draws, picture: Tensor, share: float = 0.5, code: Fusible = quantise) -> Tensor:
+    """JPEG at a random quality for a share of the pictures."""
+    n = len(picture)
+    coded = code(picture, draws.uniform(n, low=12, high=95))
+    return torch.where(draws.chance(share, n, 1, 1, 1), coded, picture)
 
 
 def uncut(draws: Draws, n: int, size: int, share: float = 0.18) -> Tensor:
@@ -183,8 +238,26 @@ def uncut(draws: Draws, n: int, size: int, share: float = 0.18) -> Tensor:
     return keep
 
 
+@dataclass(frozen=True)
+class PixelChains:
+    """The functions of whole pictures without draws, which a compiler can turn into few kernels."""
+
+    develop: Fusible = develop
+    blend: Fusible = blend_noise
+    code: Fusible = quantise
+
+    def through(self, fuse: Callable[[Fusible], Fusible]) -> PixelChains:
+        """The same functions, compiled."""
+        return PixelChains(fuse(self.develop), fuse(self.blend), fuse(self.code))
+
+
 def degrade(
-    draws: Draws, linear: Tensor, bare: Tensor, illuminant: Tensor, shares: CameraShares | None = None
+    draws: Draws,
+    linear: Tensor,
+    bare: Tensor,
+    illuminant: Tensor,
+    shares: CameraShares | None = None,
+    chains: PixelChains | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The whole chain.
 
@@ -194,14 +267,16 @@ def degrade(
         bare: [N, S, S] how much of each pixel is the face's bare surface.
         illuminant: [N, 3] mean light on a white surface.
         shares: how many pictures suffer from what.
+        chains: the functions of whole pictures, if they are compiled.
 
     Returns:
         display values in [0, 1] [N, 3, S, S]; ``bare`` without what the borders cut away.
     """
-    shares = shares or CameraShares()
-    picture = recolour(draws, expose(draws, linear, illuminant), shares.grey)
+    shares, chains = shares or CameraShares(), chains or PixelChains()
+    picture = chains.develop(linear, sample_exposure(draws, linear, illuminant, shares.grey))
     picture = blur(draws, picture, shares.blur)
     picture = lower_resolution(draws, picture, shares.low_resolution)
-    picture = compress(draws, add_noise(draws, picture, shares.noise), shares.compression)
+    picture = add_noise(draws, picture, shares.noise, chains.blend)
+    picture = compress(draws, picture, shares.compression, chains.code)
     keep = uncut(draws, len(picture), picture.shape[-1], shares.borders)
     return picture * keep[:, None], bare * keep

@@ -84,6 +84,7 @@ class FaceGenerator:
         fuse = fuser(fused=settings.fused)
         self.paint = fuse(self.painter.paint)
         self.draw_albedo = fuse(draw_albedo)
+        self.chains = degrade.PixelChains().through(fuse)
         wrinkled = settings.wrinkle_share > 0 or settings.detail
         self.wrinkles = Wrinkles(head, parts, self.draws) if wrinkled else None
         self.recordings: dict[tuple[int, int], Recording[SyntheticBatch]] = {}
@@ -151,7 +152,7 @@ class FaceGenerator:
         linear, bare = picture[:, :3], picture[:, 3]
         if not self.settings.degrade:
             return to_display(linear), bare
-        return degrade.degrade(self.draws, linear, bare, illuminant, self.settings.camera)
+        return degrade.degrade(self.draws, linear, bare, illuminant, self.settings.camera, self.chains)
 
     def renew(self) -> None:
         """Paint new background textures."""
