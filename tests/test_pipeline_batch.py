@@ -1,0 +1,220 @@
+"""Many photos at once: order, batches, memory that runs out, processes that crash."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stand_in
+from deca_cli.errors import DeviceError, InputError
+from deca_cli.export.owner import OWNER
+from deca_cli.packs.store import load_pack
+from deca_cli.photo import sighting
+from deca_cli.photo.face import Face
+from deca_cli.pipeline import encoding
+from deca_cli.pipeline.batch import reconstruct
+from deca_cli.pipeline.captures import Decoder
+from deca_cli.pipeline.clock import Clock
+from deca_cli.pipeline.encoding import Batches
+from deca_cli.pipeline.fit import fit_faces
+from deca_cli.pipeline.pace import Pace
+from deca_cli.pipeline.settings import Settings
+from deca_cli.pipeline.workers import Workers
+
+BOX = (60.0, 40.0, 140.0, 130.0)
+PACE = Pace(batch_size=5, group=3, finders=2, processes=False, savers=2)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    return Decoder.of(load_pack(stand_in.make_pack(tmp_path_factory.mktemp("packs") / "pack")))
+
+
+@pytest.fixture(autouse=True)
+def faces_by_brightness(monkeypatch):
+    """As many faces as the photo's red value is above 100; slower for even ones, so that finders overtake each other."""
+
+    def find(photo, *, detector, thorough) -> list[Face]:
+        count = int(photo.pixels[0, 0, 0]) - 100
+        torch.rand(300_000 if count % 2 == 0 else 1)
+        shift = np.array([0, 0, 0, 0]) if count < 2 else np.array([25, 0, 25, 0])
+        return [
+            Face(tuple(np.array(BOX) + shift * k - shift), 0.9, None, "test") for k in range(max(count, 0))
+        ]
+
+    monkeypatch.setattr(sighting, "find_faces", find)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    paths = []
+    for number, count in enumerate((1, 2, 1, 0, 3, 1, 1, 2, 1, 1)):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (200, 170), (100 + count, 90, 60)).save(paths[-1])
+    return paths
+
+
+def done(photos, decoder, tmp_path, name="out", pace=PACE, settings=None) -> list:
+    output = tmp_path / name
+    output.mkdir()
+    return list(reconstruct(photos, decoder, settings or Settings(), output, pace=pace))
+
+
+def test_outcomes_come_in_the_order_of_the_photos_whatever_takes_longer(photos, decoder, tmp_path):
+    outcomes = done(photos, decoder, tmp_path)
+    assert [outcome.photo for outcome in outcomes] == photos
+    assert [outcome.status == "done" for outcome in outcomes] == [n != 3 for n in range(10)]
+
+
+def test_photos_fitted_together_give_what_each_gives_alone(photos, decoder, tmp_path):
+    together = done(photos, decoder, tmp_path)
+    one_by_one = done(photos, decoder, tmp_path, "alone", replace(PACE, batch_size=1, group=1))
+    for one, other in zip(together, one_by_one, strict=True):
+        assert [face.folder for face in one.faces] == [face.folder for face in other.faces]
+        for a, b in zip(one.faces, other.faces, strict=True):
+            np.testing.assert_allclose(a.box_px, b.box_px, atol=1e-3)
+
+
+def test_the_batched_way_is_the_readable_way(photos, decoder, tmp_path, monkeypatch):
+    from deca_cli.photo.read import read_photo
+    from deca_cli.pipeline import fit
+
+    monkeypatch.setattr(fit, "find_faces", sighting.find_faces)
+    [outcome] = done(photos[4:5], decoder, tmp_path)
+    plain = fit_faces(read_photo(photos[4]), decoder.pack, Settings(), Clock())
+    boxes = [face.box_px for face in outcome.faces]
+    np.testing.assert_allclose(boxes, [one.box_px for one in plain], atol=1e-3)
+
+
+def test_a_bad_photo_in_a_group_costs_no_other_result(photos, decoder, tmp_path):
+    photos[4].write_bytes(b"no picture")
+    outcomes = done(photos, decoder, tmp_path)
+    assert [n for n, outcome in enumerate(outcomes) if outcome.status == "failed"] == [4]
+    assert sum(outcome.status == "done" for outcome in outcomes) == 8
+
+
+def test_a_fault_while_encoding_is_pinned_on_the_photo_that_causes_it(photos, decoder, tmp_path, monkeypatch):
+    real = encoding.fit_batch
+
+    def faulty(faces, crops, *rest, **named) -> object:
+        if len({crop.image[0, 5, 5] for crop in crops} & {np.float32(103 / 255)}):
+            raise ZeroDivisionError("red is 103")
+        return real(faces, crops, *rest, **named)
+
+    monkeypatch.setattr(encoding, "fit_batch", faulty)
+    outcomes = done(photos, decoder, tmp_path)
+    assert [n for n, outcome in enumerate(outcomes) if outcome.status == "failed"] == [4]
+    assert "ZeroDivisionError" in outcomes[4].reason
+
+
+def out_of_memory_above(limit, sizes, monkeypatch):
+    real = encoding.fit_batch
+
+    def small(faces, *rest, **named) -> object:
+        sizes.append(len(faces))
+        if len(faces) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return real(faces, *rest, **named)
+
+    monkeypatch.setattr(encoding, "fit_batch", small)
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(photos, decoder, tmp_path, monkeypatch):
+    plain = done(photos, decoder, tmp_path, "plain")
+    sizes: list[int] = []
+    out_of_memory_above(1, sizes, monkeypatch)
+    outcomes = done(photos, decoder, tmp_path, "short")
+    assert [o.status for o in outcomes] == [o.status for o in plain]
+    assert sizes[0] > 1
+    assert max(sizes[sizes.index(1) :]) == 1  # it stays small
+
+
+def test_not_even_one_face_in_memory_ends_the_run_with_advice(photos, decoder, tmp_path, monkeypatch):
+    out_of_memory_above(0, [], monkeypatch)
+    with pytest.raises(DeviceError, match="--device cpu"):
+        done(photos, decoder, tmp_path)
+
+
+def test_halving_keeps_the_order_and_asks_for_everything_once_more_only_where_it_failed():
+    asked: list[list[int]] = []
+
+    def work(part: slice) -> list[int]:
+        items = list(range(20))[part]
+        asked.append(items)
+        if len(items) > 3:
+            raise torch.OutOfMemoryError("no")
+        return items
+
+    batches = Batches(16)
+    assert batches.run(work, 20) == list(range(20))
+    assert batches.size == 2
+    assert [len(items) for items in asked] == [16, 8, 4] + [2] * 10
+
+
+def test_crops_are_padded_to_the_compiled_size_and_give_the_same(decoder, photos, tmp_path, monkeypatch):
+    seen: list[int] = []
+    real = decoder.pack.deca.encode
+
+    def encode(images) -> object:
+        seen.append(len(images))
+        return real(images)
+
+    monkeypatch.setattr(decoder.pack.deca, "encode", encode)
+    padded = done(photos, decoder, tmp_path, "padded", replace(PACE, padded=True))
+    assert set(seen) == {PACE.batch_size}
+    monkeypatch.undo()
+    assert padded[0].status == "done"
+
+
+def crash(path, detector) -> object:
+    """Die like a decoder with a fault, for one photo."""
+    if path.stem == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.stem
+
+
+def test_a_photo_that_kills_its_process_costs_only_itself(tmp_path):
+    pace = replace(PACE, processes=True)
+    with Workers(pace) as workers:
+        paths = [tmp_path / f"{number}.png" for number in range(3)]
+        futures = [workers._submit(crash, path, None) for path in paths]
+        answers: list[object] = []
+        for path, future in zip(paths, futures, strict=True):
+            try:
+                answers.append(workers.answer(future, crash, path, None))
+            except InputError as error:
+                answers.append(str(error))
+    assert answers[0] == "0"
+    assert "makes the process that reads it crash" in answers[1]
+    assert answers[2] == "2"
+
+
+def test_worker_processes_give_the_same_as_threads(decoder, tmp_path, monkeypatch):
+    monkeypatch.undo()  # processes see the real finder
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    for photo in photos:
+        Image.new("RGB", (90, 80), (120, 90, 60)).save(photo)
+    (tmp_path / "b.png").write_bytes(b"words")
+    for processes in (False, True):
+        outcomes = done(photos, decoder, tmp_path, f"{processes}", replace(PACE, processes=processes))
+        assert [outcome.status for outcome in outcomes] == ["done", "failed"]
+
+
+def test_sizes_suit_the_machine():
+    cpu = torch.device("cpu")
+    small = Pace.of(cpu, 100, cores=2)
+    assert (small.processes, small.finders) == (False, 1)
+    large = Pace.of(cpu, 1000, cores=16)
+    assert (large.processes, large.finders) == (True, 8)
+    assert not Pace.of(cpu, 3, cores=16).processes
+    assert Pace.of(cpu, 1000, cores=16, batch_size=8).group == 2
+    assert Pace.of(cpu, 0).group == 1
+
+
+def test_marks_are_made_for_every_photo_with_a_face(photos, decoder, tmp_path):
+    done(photos, decoder, tmp_path)
+    assert len(list((tmp_path / "out").glob(f"*/{OWNER}"))) == 9
