@@ -1,5 +1,6 @@
 """`deca doctor`: one line for each part, fine or what to do."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from deca_cli.assets import catalogue
 from deca_cli.assets.store import accept_licences, path_of
 from deca_cli.cli import doctor_checks
 from deca_cli.cli.app import app
+from deca_cli.errors import DeviceError
 from deca_cli.packs.folders import official_folder
+from deca_cli.pipeline import start
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +102,27 @@ def test_a_cache_that_cannot_be_written_is_told(home: Path):
 def test_accepted_licences_are_listed():
     accept_licences(["deca"])
     assert examined()["licences"].text == "accepted: deca"
+
+
+def test_a_gpu_without_the_extra_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert "not needed without an NVIDIA GPU" in doctor_checks._cuda_extra()[1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    state, text = doctor_checks._cuda_extra()
+    assert state == "--"
+    assert "pip install 'deca-cli[cuda]'" in text
+    assert "--rasterizer cpu" in text
+
+
+def test_a_kernel_that_does_not_compile_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch):
+    def refuse(device: torch.device) -> None:
+        raise DeviceError("the kernel does not compile; update the driver")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(start, "draw_triangle", refuse)
+    assert doctor_checks._cuda_kernel() == ("--", "the kernel does not compile; update the driver")
+    monkeypatch.setattr(start, "draw_triangle", lambda _: None)
+    assert doctor_checks._cuda_kernel()[1].startswith("draws a triangle")

@@ -1,12 +1,22 @@
 """What `deca reconstruct` refuses before it works."""
 # ruff: noqa: F811 - fixtures are imported by their names
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from deca_cli.cli.app import app
-from deca_cli.pipeline import encoding
-from reconstruct_runs import make_photo, message_of, one_face_everywhere, pack, run  # noqa: F401 - fixtures
+from deca_cli.errors import DeviceError
+from deca_cli.pipeline import encoding, start
+from reconstruct_runs import (  # noqa: F401 - fixtures
+    make_photo,
+    message_of,
+    one_face_everywhere,
+    pack,
+    params_of,
+    run,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +107,48 @@ def test_cuda_without_a_gpu_is_an_error_and_not_a_silent_fallback(tmp_path, monk
     )
     assert result.exit_code == 1
     assert "--device cpu" in result.stderr
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_no_fallback(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    photo = make_photo(tmp_path / "a.png")
+    with pytest.raises(DeviceError, match="needs an NVIDIA GPU"):
+        start.choose_device("cuda")
+    drawing = run(photo, "--rasterizer", "cuda")
+    assert drawing.exit_code == 2
+    assert "use --device cuda with it" in message_of(drawing)
+    tf32 = run(photo, "--precision", "tf32")
+    assert tf32.exit_code == 2
+    assert "On the CPU use fp32 or bf16" in message_of(tf32)
+
+
+def test_a_gpu_without_the_extra_cuda_is_an_error_that_says_how_to_get_it(monkeypatch):
+    def missing(device: object) -> None:
+        raise DeviceError("install 'deca-cli[cuda]'")
+
+    monkeypatch.setattr(start, "draw_triangle", missing)
+    gpu = torch.device("cuda", 0)
+    for rasterizer in ("auto", "cuda"):
+        with pytest.raises(DeviceError, match="deca-cli"):
+            start.choose_drawing_device(rasterizer, gpu)
+    assert start.choose_drawing_device("cpu", gpu) == "cpu"
+    monkeypatch.setattr(start, "draw_triangle", lambda _: None)
+    assert start.choose_drawing_device("auto", gpu) == "cuda:0"
+
+
+def test_bf16_finds_the_same_face(run, tmp_path):
+    photo = make_photo(tmp_path / "a.png")
+    run(photo, "--no-crop")
+    run(photo, "--no-crop", "--precision", "bf16", "--batch-size", 2, output="bf16")
+    plain, half = (params_of(tmp_path / name / "a")["landmarks_2d_px"] for name in ("out", "bf16"))
+    assert np.abs(np.array(plain) - np.array(half)).max() < 1.0
+    assert plain != half
+
+
+def test_processes_of_one_machine_take_its_gpus_in_turn(monkeypatch):
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [str(start.choose_device("auto", local)) for local in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [str(device) for device in chosen] == ["cuda:0", "cuda:1", "cuda:0"]

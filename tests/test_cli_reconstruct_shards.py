@@ -85,7 +85,7 @@ def test_torchrun_and_slurm_say_which_share_is_whose():
 
 def test_shares_hold_every_photo_once():
     taken = [Share(number, 3).take(range(10)) for number in range(3)]
-    assert sorted(sum(taken, [])) == list(range(10))
+    assert sorted(photo for share in taken for photo in share) == list(range(10))
 
 
 def test_two_processes_of_torchrun_share_the_photos(pack, photos, tmp_path):

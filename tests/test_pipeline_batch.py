@@ -100,7 +100,7 @@ def test_a_bad_photo_in_a_group_costs_no_other_result(photos, decoder, tmp_path)
 def test_a_fault_while_encoding_is_pinned_on_the_photo_that_causes_it(photos, decoder, tmp_path, monkeypatch):
     real = encoding.fit_batch
 
-    def faulty(faces, crops, *rest, **named) -> object:
+    def faulty(faces, crops, *rest: object, **named: object) -> object:
         if len({crop.image[0, 5, 5] for crop in crops} & {np.float32(103 / 255)}):
             raise ZeroDivisionError("red is 103")
         return real(faces, crops, *rest, **named)
@@ -114,7 +114,7 @@ def test_a_fault_while_encoding_is_pinned_on_the_photo_that_causes_it(photos, de
 def out_of_memory_above(limit, sizes, monkeypatch):
     real = encoding.fit_batch
 
-    def small(faces, *rest, **named) -> object:
+    def small(faces, *rest: object, **named: object) -> object:
         sizes.append(len(faces))
         if len(faces) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
@@ -186,7 +186,7 @@ def test_a_photo_that_kills_its_process_costs_only_itself(tmp_path):
         for path, future in zip(paths, futures, strict=True):
             try:
                 answers.append(workers.answer(future, crash, path, None))
-            except InputError as error:
+            except InputError as error:  # noqa: PERF203 - three of them
                 answers.append(str(error))
     assert answers[0] == "0"
     assert "makes the process that reads it crash" in answers[1]

@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from deca_cli.assets.catalogue import ASSETS, GROUPS
@@ -81,19 +82,41 @@ def _cpu_kernel() -> Verdict:
     return OPTIONAL, "not compiled yet; the first `deca reconstruct` does it in some seconds"
 
 
+def _cuda_extra() -> Verdict:
+    """NVIDIA's cuda-core, with which the CUDA rasteriser is compiled."""
+    import torch
+
+    try:
+        version = metadata.version("cuda-core")
+    except metadata.PackageNotFoundError:
+        if not torch.cuda.is_available():
+            return OPTIONAL, "cuda-core is not installed, and not needed without an NVIDIA GPU"
+        return (
+            OPTIONAL,
+            (
+                "cuda-core is not installed, so the GPU cannot draw: pip install 'deca-cli[cuda]' (in a clone: "
+                "'.[cuda]'), or use --rasterizer cpu"
+            ),
+        )
+    return FINE, f"cuda-core {version}"
+
+
 def _cuda_kernel() -> Verdict:
+    """Compile the rasteriser and draw a triangle."""
+    import time
+
     import torch
 
     if not torch.cuda.is_available():
         return OPTIONAL, "not used without an NVIDIA GPU"
-    from deca_cli.render.rasterize import rasterize
+    from deca_cli.pipeline.start import draw_triangle
 
-    corners = torch.tensor([[[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]], device="cuda")
+    started = time.perf_counter()
     try:
-        rasterize(corners, torch.tensor([[0, 1, 2]], device="cuda"), 8, 8, backend="cuda")
+        draw_triangle(torch.device("cuda"))
     except DecaError as error:
         return OPTIONAL, str(error)
-    return FINE, "draws"
+    return FINE, f"draws a triangle, ready after {time.perf_counter() - started:.1f} s"
 
 
 def _open_pack() -> Verdict:
@@ -196,6 +219,7 @@ CHECKS: dict[str, Callable[[], Verdict]] = {
     "torch": _torch,
     "device": _device,
     "CPU kernel": _cpu_kernel,
+    "CUDA extra": _cuda_extra,
     "CUDA kernel": _cuda_kernel,
     "model open": _open_pack,
     "model deca": _deca_pack,
