@@ -36,7 +36,7 @@ SETTINGS: dict[str, list[str]] = {
         "dataset.batch_size={coarse}", "dataset.K=4", "train.lr=5e-4", "loss.reg_shape=2e-6", "loss.reg_exp=2e-6",
         "loss.reg_tex=2e-6",
     ],
-    "detail": ["dataset.batch_size={detail}", "dataset.K=3", "train.lr=5e-4"],
+    "detail": ["dataset.batch_size={detail}", "dataset.K=3", "train.lr=5e-4", "loss.reg_sym=0.002"],
 }  # fmt: skip
 
 

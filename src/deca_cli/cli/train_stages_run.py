@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,8 +130,6 @@ class _Display:
                 left=f"{left} left",
             )
             return
-        import time
-
         if time.monotonic() - self.told_at >= PLAIN_EVERY_S or where.done >= 1:
             self.told_at = time.monotonic()
             typer.echo(f"step {where.step}  {100 * where.done:.0f} %  {rate}  {left} left  {values}")
@@ -173,13 +172,13 @@ def _display(*, quiet: bool) -> Iterator[_Display]:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Ctrl-C, and SIGTERM as clusters send it before the end of a job: the first one saves and stops, the second kills."""
+    """Ctrl-C, and SIGTERM as clusters send it before the end of a job: the first one saves and stops, a second one of a kind kills."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
-        if asked:
+        if number in asked:
             raise KeyboardInterrupt
-        asked.append(number)
+        asked.append(number)  # torchrun passes Ctrl-C on as SIGTERM, which is no second request
 
     kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

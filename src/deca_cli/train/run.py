@@ -72,6 +72,8 @@ def train_stage(loaded: Loaded, folder: Path, device: str, watchers: Watchers) -
             settings = replace(settings, train=replace(settings.train, write_summary=False))
         loop = TrainingLoop(stage, settings, process, folder, loader, validation, watchers)
         loop.run()
+        if loop.validated:
+            watchers.message("held-out people: " + _listed(loop.validated))
         if process.first and loader.problems:
             _name_problems(loader.problems, watchers)
     return folder / PACK
@@ -89,6 +91,10 @@ def share_of_batch(data: DataSettings, world: int) -> DataSettings:
             "it is the number of people in a step of all processes together."
         )
     return replace(data, batch_size=data.batch_size // world)
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _tell(loaded: Loaded, settings: TrainSettings, watchers: Watchers) -> None:
