@@ -55,9 +55,9 @@ def ready_deca(deca: Deca, precision: Precision, *, compiled: bool = False) -> D
         for encoder in (deca.encoder, deca.detail_encoder)
     ]
     if compiled:
-        encoders = [
-            None if encoder is None else torch.compile(encoder, dynamic=False) for encoder in encoders
-        ]
+        for encoder in encoders:
+            if encoder is not None:
+                encoder.compile(dynamic=False)
     fast = copy.copy(deca)
     fast._modules = dict(deca._modules)  # noqa: SLF001 - copy.copy shares the table, and the original must keep its own
     fast._modules["encoder"], fast._modules["detail_encoder"] = encoders  # noqa: SLF001
@@ -102,7 +102,7 @@ class _Folded(nn.Module):
         self.layers = copy.deepcopy(encoder.layers)
         self.eval().requires_grad_(False)
         for part in (self.stem, self.blocks):
-            part.to(dtype=dtype, memory_format=torch.channels_last)
+            part.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         device = next(self.layers.parameters()).device
         fused = device.type == "cuda" and fused_convolutions_work(device, dtype)
         for module in self.modules():
@@ -133,13 +133,14 @@ class FoldedConvolution(nn.Module):
         bias = norm.bias.double() - norm.running_mean.double() * factor
         self.register_buffer("weight", weight.detach().float(), persistent=False)
         self.register_buffer("bias", bias.detach().float(), persistent=False)
-        self.stride, self.padding = convolution.stride, convolution.padding
+        self.stride = list(convolution.stride)
+        self.padding = [int(size) for size in convolution.padding]
         self.fused = False
 
     def forward(self, x: Tensor, residual: Tensor | None = None, *, relu: bool = True) -> Tensor:
         """[B, C, H, W] -> [B, D, h, w]; the residual is added before ReLU."""
         if self.fused and relu and not torch.compiler.is_compiling():
-            shape = (self.stride, self.padding, (1, 1), 1)
+            shape = (self.stride, self.padding, [1, 1], 1)
             if residual is None:
                 return torch.cudnn_convolution_relu(x, self.weight, self.bias, *shape)
             return torch.cudnn_convolution_add_relu(x, self.weight, residual, 1.0, self.bias, *shape)
@@ -175,14 +176,15 @@ def fused_convolutions_work(device: torch.device, dtype: torch.dtype) -> bool:
     shapes = ((2, 64, 14, 14), (64, 64, 3, 3), (64,), (2, 64, 14, 14))
     x, weight, bias, residual = (torch.randn(shape, generator=generator) / 8 for shape in shapes)
     expected = F.relu(F.conv2d(x, weight, bias, 1, 1) + residual)
-    there = {"device": device, "dtype": dtype}
+    channels_last = torch.channels_last
     x, weight, residual = (
-        tensor.to(**there, memory_format=torch.channels_last) for tensor in (x, weight, residual)
+        tensor.to(device, dtype, memory_format=channels_last) for tensor in (x, weight, residual)
     )
+    bias = bias.to(device, dtype)
+    shape = ([1, 1], [1, 1], [1, 1], 1)
     try:
-        shape = ((1, 1), (1, 1), (1, 1), 1)
-        found = torch.cudnn_convolution_add_relu(x, weight, residual, 1.0, bias.to(**there), *shape)
-        torch.cudnn_convolution_relu(x, weight, bias.to(**there), *shape)
+        found = torch.cudnn_convolution_add_relu(x, weight, residual, 1.0, bias, *shape)
+        torch.cudnn_convolution_relu(x, weight, bias, *shape)
         error = (found.float().cpu() - expected).abs().max()
     except (RuntimeError, NotImplementedError):
         return False

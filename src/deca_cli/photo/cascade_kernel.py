@@ -124,7 +124,7 @@ def _rest(
         for stump in range(np.uint64(stage_starts[stage]), np.uint64(stage_starts[stage + 1])):
             value += leaves[stump, _pattern(flat, base, corners[stump])]
         if value < stage_thresholds[stage]:
-            return np.float32(0)
+            return 0.0
         total += value - stage_thresholds[stage]
     return total
 

@@ -251,9 +251,11 @@ class _Flow:
         """What became of a photo, and the error that ends the run with it, if there is one."""
         if task.outcome is not None:
             return task.outcome, None
-        error, faces = task.error, ()
+        error = task.error
+        faces: Faces = ()
         if error is None and task.saving is not None:
-            error, faces = task.saving.exception(), () if task.saving.exception() else task.saving.result()
+            error = task.saving.exception()
+            faces = () if error else task.saving.result()
         seconds = task.clock.seconds
         if isinstance(error, InputError):
             return Outcome(task.path, FAILED, str(error), seconds=seconds), None

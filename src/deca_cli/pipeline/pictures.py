@@ -23,7 +23,7 @@ from deca_cli.render.uv import displaced_normals, rasterize_uv, uv_to_ndc
 if TYPE_CHECKING:
     from deca_cli.networks.codes import Codes
     from deca_cli.networks.deca import Deca, Head
-    from deca_cli.render.rasterize import Backend
+    from deca_cli.render.fragments import Backend
 
 EMPTY_GREY = 0.7  # of the texture where nothing is taken from the photo and there is no texture model
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from deca_cli.photo.face import Face
     from deca_cli.pipeline.pace import Pace
 
 PRELOADED = [
@@ -54,7 +55,7 @@ class Workers:
         """Read a photo and look for faces in the background."""
         return self._submit(sighting.sight, path, detector)
 
-    def look_again(self, path: Path, detector: str) -> Future[list[sighting.Face]]:
+    def look_again(self, path: Path, detector: str) -> Future[list[Face]]:
         """Search a photo thoroughly in the background."""
         return self._submit(sighting.look_again, path, detector)
 
