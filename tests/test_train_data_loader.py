@@ -5,8 +5,9 @@ from itertools import islice
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from deca_cli.errors import InputError, UsageError
+from deca_cli.errors import DeviceError, InputError, UsageError
 from deca_cli.train.data.manifest import DESCRIPTION, MANIFEST
 from deca_cli.train.data.settings import DataSettings
 from small_dataset import HELD_OUT, make_dataset, open_loader, people_of
@@ -140,11 +141,21 @@ def test_a_person_without_a_usable_picture_is_replaced_by_another(folder):
     assert sorted(loader.problems) == ["anna/00", "anna/01", "anna/02"]
 
 
-def test_a_dataset_without_any_usable_picture_ends_with_a_sentence(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_dataset_without_any_usable_picture_ends_with_a_sentence(tmp_path, workers):
     folder = make_dataset(tmp_path / "set", {"anna": 1})
     damage(folder / "pictures/anna/00.jpg", "cut")
-    with pytest.raises(InputError, match=r"anna/00: .*checksum"):
-        next(open_loader(folder).batches())
+    with pytest.raises(InputError, match=r"^50 people in a row .* anna/00: .*checksum"):
+        next(open_loader(folder, num_workers=workers).batches())
+
+
+def test_a_worker_that_ends_for_want_of_memory_is_told_with_advice(folder, monkeypatch):
+    def no_memory(*_: object, **__: object) -> object:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")
+
+    monkeypatch.setattr(DataLoader, "__iter__", no_memory)
+    with pytest.raises(DeviceError, match=r"Bus error.*shared memory.*num_workers"):
+        next(open_loader(folder, num_workers=1).batches())
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -77,6 +77,16 @@ def test_albedo_of_a_person_is_kept(rendered):
     assert albedo.std() > 5
 
 
+def test_the_detail_of_held_out_people_is_kept(rendered):
+    truth = read_truth(rendered)
+    first, second = (truth.displacement(f"person_00002/{index:03d}") for index in range(2))
+    assert first.shape == second.shape
+    assert first.ndim == 2
+    assert 1e-5 < np.abs(first).max() < 0.01
+    assert not np.array_equal(first, second)  # wrinkles follow the expression
+    assert truth.displacement("person_00000/000") is None
+
+
 def test_the_same_seed_gives_the_same_set(rendered, tmp_path):
     render_set(HEAD, tmp_path / "again", SETTINGS, "cpu")
 

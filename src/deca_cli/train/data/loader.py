@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from deca_cli.errors import InputError
+from deca_cli.errors import DecaError, DeviceError, InputError
 from deca_cli.train.data.batch import PersonBatch
 from deca_cli.train.data.cut import Cut, cut, draw
 from deca_cli.train.data.sampling import SLOT, People, generator
@@ -89,6 +89,7 @@ class PersonLoader:
         """Endless batches from that step on, on the process's device.
 
         Raises:
+            DeviceError: a worker process was ended from outside.
             InputError: person after person has no usable picture.
         """
         size, device = self.settings.image_size, self.process.device
@@ -120,7 +121,19 @@ class PersonLoader:
             pin_memory=self.process.device.type == "cuda",
             **options,
         )
-        yield from loader
+        try:
+            for raw in loader:
+                if isinstance(raw, DecaError):
+                    raise raw
+                yield raw
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DeviceError(
+                f"A process that reads training data was ended ({str(error).splitlines()[0]}). Usually the shared memory "
+                "(/dev/shm) or the memory is full: lower dataset.num_workers or dataset.prefetch, or give a container "
+                "more of it (docker run --shm-size 16g)."
+            ) from error
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's own conversion must not look into it
@@ -138,8 +151,14 @@ class _Steps(Dataset):
     def __init__(self, people: People, settings: DataSettings, rank: int, world: int) -> None:
         self.people, self.settings, self.rank, self.world = people, settings, rank, world
 
-    def __getitem__(self, step: int) -> RawBatch:
-        """The whole batch of a step."""
+    def __getitem__(self, step: int) -> RawBatch | DecaError:
+        """The whole batch of a step; errors as values, as torch would wrap their messages in tracebacks."""
+        try:
+            return self._batch(step)
+        except DecaError as error:
+            return error
+
+    def _batch(self, step: int) -> RawBatch:
         size = self.settings.batch_size
         first = (step * self.world + self.rank) * size
         problems: dict[str, str] = {}

@@ -7,8 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from deca_cli.atomic import make_folder
 from deca_cli.cores import usable_cores
 from deca_cli.errors import UsageError
@@ -21,11 +19,14 @@ from deca_cli.synthetic.settings import GeneratorSettings
 from deca_cli.train.data.cut import canvas_size
 from deca_cli.train.data.manifest import Description
 from deca_cli.train.data.store import check_free, finish, write_picture
-from deca_cli.train.data.truth import TruthWriter
+from deca_cli.train.data.truth import TruthWriter, write_albedo, write_displacements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import numpy as np
+    from torch import Tensor
 
     from deca_cli.synthetic.generator import SyntheticBatch
     from deca_cli.train.data.manifest import Record
@@ -81,6 +82,7 @@ class RenderSetSettings:
             crop=CropRange(factor=MARGIN, log_scale_std=0, shift_std=0, rough_share=0),
             no_face_share=0.0,
             degrade=self.degrade,
+            detail=self.held_out_people > 0,
         )
 
 
@@ -126,8 +128,8 @@ def render_set(
                 generator.renew()
             batch = generator.batch(len(people) * settings.photos, settings.photos)
             truth.add(people, [picture_name(index) for index in range(settings.photos)], batch)
-            for job in _jobs(folder, people, settings.photos, batch):
-                waiting.append(pool.submit(write_pictures, *job))
+            for job in _jobs(people, settings.photos, batch):
+                waiting.append(pool.submit(_write_person, folder, job))
             while len(waiting) > WAITING * per_batch:
                 records += waiting.popleft().result()
                 watch(len(records))
@@ -148,30 +150,50 @@ def person_names(settings: RenderSetSettings) -> list[tuple[str, str]]:
     ]
 
 
-Job = tuple["Path", tuple[str, str], np.ndarray, np.ndarray, np.ndarray]
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is kept of one person, as plain arrays."""
+
+    name: str
+    split: str
+    images: np.ndarray  # uint8 [K, S, S, 3]
+    masks: np.ndarray  # uint8 [K, S, S]
+    points: np.ndarray  # float64 [K, 68, 2] pixel indices
+    albedo: np.ndarray  # uint8 [U, U, 3]
+    displacement: (
+        np.ndarray | None
+    )  # float [K, D, D] metres; of held-out people, as it is larger than the pictures
 
 
-def _jobs(folder: Path, people: list[tuple[str, str]], photos: int, batch: SyntheticBatch) -> list[Job]:
-    """One job a person, on plain arrays."""
-    images = (batch.images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    masks = (batch.skin_mask * 255).byte().cpu().numpy()
-    size = images.shape[1]
-    points = ((batch.landmarks.double() + 1) / 2 * size - 0.5).cpu().numpy()
-    parts = [slice(index * photos, (index + 1) * photos) for index in range(len(people))]
+def _jobs(people: list[tuple[str, str]], photos: int, batch: SyntheticBatch) -> list[Job]:
+    """One job a person."""
+    images, masks = _bytes(batch.images), (batch.skin_mask * 255).byte().cpu().numpy()
+    albedo = _bytes(batch.albedo[::photos])
+    points = ((batch.landmarks.double() + 1) / 2 * images.shape[1] - 0.5).cpu().numpy()
+    jobs = []
+    for index, (name, split) in enumerate(people):
+        part = slice(index * photos, (index + 1) * photos)
+        maps = None
+        if split == "held_out" and batch.displacement is not None:
+            maps = batch.displacement[part, 0].cpu().numpy()
+        jobs.append(Job(name, split, images[part], masks[part], points[part], albedo[index], maps))
+    return jobs
+
+
+def _bytes(images: Tensor) -> np.ndarray:
+    """[N, 3, H, W] in 0..1 -> uint8 [N, H, W, 3]."""
+    return (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _write_person(folder: Path, job: Job) -> list[Record]:
+    """All files of a person."""
+    names = [picture_name(index) for index in range(len(job.images))]
+    write_albedo(folder, job.name, job.albedo)
+    if job.displacement is not None:
+        write_displacements(folder, job.name, names, job.displacement)
     return [
-        (folder, person, images[part], masks[part], points[part])
-        for person, part in zip(people, parts, strict=True)
-    ]
-
-
-def write_pictures(
-    folder: Path, person: tuple[str, str], images: np.ndarray, masks: np.ndarray, points: np.ndarray
-) -> list[Record]:
-    """All pictures of a person."""
-    name, split = person
-    return [
-        write_picture(folder, name, picture_name(index), image, place, mask, split)
-        for index, (image, mask, place) in enumerate(zip(images, masks, points, strict=True))
+        write_picture(folder, job.name, name, image, points, mask, job.split)
+        for name, image, points, mask in zip(names, job.images, job.points, job.masks, strict=True)
     ]
 
 

@@ -115,42 +115,13 @@ class TruthWriter:
         }
 
     def add(self, people: Sequence[tuple[str, str]], pictures: Sequence[str], batch: SyntheticBatch) -> None:
-        """The people (name and split) of a batch, all with pictures of these names.
-
-        Raises:
-            OutputError: an albedo or a displacement cannot be written.
-        """
+        """The people (name and split) of a batch, all with pictures of these names."""
         photos = len(pictures)
         self.people += people
         self.pictures += [f"{person}/{picture}" for person, _ in people for picture in pictures]
         self.parts["shape"].append(batch.shape[::photos].cpu().numpy())
         for name in ("expression", "rotation", "light"):
             self.parts[name].append(getattr(batch, name).cpu().numpy())
-        albedo = (batch.albedo[::photos].clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        for (person, _), texels in zip(people, albedo, strict=True):
-            write_bytes(self.folder / ALBEDO / f"{person}.png", encode_png(np.ascontiguousarray(texels)))
-        self._add_detail(people, pictures, batch)
-
-    def _add_detail(
-        self, people: Sequence[tuple[str, str]], pictures: Sequence[str], batch: SyntheticBatch
-    ) -> None:
-        """Displacements of held-out people only: a map is four times as large as its picture."""
-        displacement = getattr(batch, "displacement", None)
-        if displacement is None:
-            return
-        maps = (
-            displacement[:, 0]
-            .half()
-            .cpu()
-            .numpy()
-            .reshape(len(people), len(pictures), *displacement.shape[2:])
-        )
-        for (person, split), of_person in zip(people, maps, strict=True):
-            if split != "held_out":
-                continue
-            make_folder(self.folder / DETAIL / person)
-            for picture, texels in zip(pictures, of_person, strict=True):
-                write_arrays(self.folder / DETAIL / person / f"{picture}.npz", {"metres": texels})
 
     def finish(self) -> None:
         """Write the numbers.
@@ -162,3 +133,25 @@ class TruthWriter:
         arrays["people"], arrays["splits"] = (np.array(texts) for texts in zip(*self.people, strict=True))
         arrays["pictures"] = np.array(self.pictures)
         write_arrays(self.folder / NUMBERS, arrays)
+
+
+def write_albedo(folder: Path, person: str, texels: np.ndarray) -> None:
+    """Keep the albedo of a person, uint8 [U, U, 3].
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_bytes(folder / FOLDER / ALBEDO / f"{person}.png", encode_png(np.ascontiguousarray(texels)))
+
+
+def write_displacements(folder: Path, person: str, pictures: Sequence[str], maps: np.ndarray) -> None:
+    """Keep the displacements [K, D, D] of the pictures of a person, as half floats.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    make_folder(folder / FOLDER / DETAIL / person)
+    for picture, texels in zip(pictures, maps, strict=True):
+        write_arrays(
+            folder / FOLDER / DETAIL / person / f"{picture}.npz", {"metres": texels.astype(np.float16)}
+        )
