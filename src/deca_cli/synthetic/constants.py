@@ -14,6 +14,16 @@ def _sent(values: tuple[Any, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
+def _filled(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """The table made on the device: a compiler turns this into numbers within its kernels."""
+    rows = [
+        _filled(value, device) if isinstance(value, tuple) else torch.full((), float(value), device=device)
+        for value in values
+    ]
+    return torch.stack(rows)
+
+
 def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
     """float32 tensor of a (nested) tuple. Shared between callers: do not write into it."""
-    return _sent(values, device)
+    # Compiled code would send a tensor of numbers at every call, and make the GPU wait.
+    return _filled(values, device) if torch.compiler.is_compiling() else _sent(values, device)

@@ -201,13 +201,18 @@ def _cosine_basis(device: torch.device) -> Tensor:
     return torch.cat([basis[:1] / math.sqrt(2), basis[1:]])
 
 
-def quantise(picture: Tensor, quality: Tensor) -> Tensor:
-    """JPEG at a quality [N] of 1 to 100: 8x8 cosine transform, rounding, back. The side must be a multiple of 8."""
+def quantise(picture: Tensor, quality: Tensor, luminance: Tensor) -> Tensor:
+    """JPEG: 8x8 cosine transform, rounding, back. The side must be a multiple of 8.
+
+    Args:
+        picture: [N, 3, H, W] in [0, 1].
+        quality: [N] 1 to 100.
+        luminance: [8, 8] the standard's table of steps at quality 50.
+    """
     n, channels, height, width = picture.shape
     to_ycc, from_ycc = constant(TO_YCC, picture.device), constant(FROM_YCC, picture.device)
     basis = _cosine_basis(picture.device)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    luminance = constant(JPEG_LUMINANCE, picture.device)
     chroma = torch.maximum(luminance, luminance.T) * 1.3
     step = (torch.stack([luminance, chroma, chroma]) * scale[:, None, None, None]).clamp_min(1) / 255
     ycc = torch.einsum("kc,nchw->nkhw", to_ycc, picture)
@@ -222,7 +227,7 @@ def quantise(picture: Tensor, quality: Tensor) -> Tensor:
 def compress(draws: Draws, picture: Tensor, share: float = 0.5, code: Fusible = quantise) -> Tensor:
     """JPEG at a random quality for a share of the pictures."""
     n = len(picture)
-    coded = code(picture, draws.uniform(n, low=12, high=95))
+    coded = code(picture, draws.uniform(n, low=12, high=95), constant(JPEG_LUMINANCE, picture.device))
     return torch.where(draws.chance(share, n, 1, 1, 1), coded, picture)
 
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deca_cli.synthetic.constants import constant
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,8 +17,4 @@ def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def fuser(*, fused: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """What to put the functions through: torch's compiler, or nothing."""
-    if not fused:
-        return as_it_is
-    # Compiled code is to keep the tables on the device; sending them anew would make it wait every time.
-    torch.compiler.assume_constant_result(constant)
-    return torch.compile
+    return torch.compile if fused else as_it_is
