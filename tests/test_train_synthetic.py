@@ -31,11 +31,12 @@ from deca_cli.train import synthetic_losses as losses
 from deca_cli.train.average import MovingAverage
 from deca_cli.train.run_state import read_state
 from deca_cli.train.settings import GradientShares, LossWeights, SyntheticSettings
-from deca_cli.train.synthetic import learning_rate_at, stream_seed, train_synthetic
+from deca_cli.train.synthetic import train_synthetic
 from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
 from deca_cli.train.synthetic_config import load_settings, settings_text
 from deca_cli.train.synthetic_detail import DetailObjective, detail_request
 from deca_cli.train.synthetic_network import SyntheticNetwork, scale_gradient, synthetic_layout
+from deca_cli.train.synthetic_setup import learning_rate_at, make_objective, stream_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,7 +280,7 @@ def test_training_lowers_the_loss_on_a_fixed_batch():
     batch = FaceGenerator(head, parts, settings.generator, 0).batch(8, 2)
     layout = synthetic_layout(head, albedo.components, settings.detail_size)
     network = SyntheticNetwork("resnet18", layout, settings.gradient_shares)
-    objective = synthetic._objective(head, albedo, parts, layout, settings)
+    objective = make_objective(head, albedo, parts, layout, settings)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     seen = []
     for _ in range(12):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,7 +105,8 @@ def synthetic(
         typer.echo(f"training pictures: {preview}")
         return
     pack = train_synthetic(head_file, output, settings, device, _echo, resume=resume, timings=timings)
-    typer.echo(f"model pack: {pack}\nuse it with: deca reconstruct PHOTO --model {pack}")
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts one such command per GPU
+        typer.echo(f"model pack: {pack}\nuse it with: deca reconstruct PHOTO --model {pack}")
 
 
 def _echo(progress: Progress) -> None:

@@ -17,15 +17,16 @@ class LossWeights:
     openings: float = 10.0
     points_3d: float = 80.0  # metres
     rotation: float = 4.0
-    expression: float = 1.0
+    expression: float = 0.5
+    expression_squared: float = 8.0  # without it, rare actions would be answered with 0, their median
     expression_range: float = 0.5
     identity: float = 0.03
     dense: float = 0.25
     face_score: float = 0.5
-    albedo: float = 4.0  # display values 0..1
-    tone: float = 6.0  # the same, of the mean over the face
+    albedo: float = 2.0  # display values 0..1
+    tone: float = 3.0  # the same, of the mean over the face
     albedo_code: float = 0.003
-    photometric: float = 4.0  # display values 0..1
+    photometric: float = 2.0  # display values 0..1
     light_colour: float = 0.05
     light_shape: float = 0.3  # relative to the first harmonic of each colour
     displacement: float = 20.0  # millimetres
@@ -41,7 +42,7 @@ class GradientShares:
     """
 
     appearance: float = 0.5  # albedo and light
-    detail: float = 0.5
+    detail: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class SyntheticSettings:
     decoder_learning_rate: float = 0.5  # of the detail decoder, times the learning rate
     weight_decay: float = 0.05
     warmup_steps: int = 300
-    gradient_clip: float = 5.0
+    gradient_clip: float = 5.0  # of the encoder, and of the detail decoder by itself
     ema: float = 0.999
     seed: int = 0
     compiled: bool = False  # compile the networks: a minute at the start, then faster steps

@@ -11,7 +11,6 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,27 +19,28 @@ from deca_cli.heads.albedo import Albedo
 from deca_cli.heads.assets import load_head
 from deca_cli.heads.model import HeadModel
 from deca_cli.networks.preprocessing import Preprocessing
-from deca_cli.packs.store import DETAIL_DECODER
 from deca_cli.synthetic.generator import FaceGenerator
 from deca_cli.synthetic.parts import find_parts
 from deca_cli.train.average import MovingAverage
 from deca_cli.train.processes import Process, joined_processes
 from deca_cli.train.run_state import RunState, read_state, write_state
 from deca_cli.train.step_clock import StepClock
-from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
 from deca_cli.train.synthetic_config import FILE_NAME as SETTINGS_FILE
 from deca_cli.train.synthetic_config import settings_text
-from deca_cli.train.synthetic_detail import DetailObjective
 from deca_cli.train.synthetic_network import SyntheticNetwork, synthetic_layout
-from deca_cli.train.synthetic_objective import SyntheticObjective
 from deca_cli.train.synthetic_pack import PackWriter, Validation, request_for
+from deca_cli.train.synthetic_setup import (
+    clipped_groups,
+    learning_rate_at,
+    make_objective,
+    make_optimizer,
+    stream_seed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from deca_cli.networks.layout import Layout
-    from deca_cli.synthetic.parts import HeadParts
     from deca_cli.train.settings import SyntheticSettings
 
 AGREE_EVERY = 10  # steps between looks at the clock, which all processes share
@@ -57,12 +57,6 @@ class Progress:
     faces_per_s: float
     values: dict[str, float]
     parts_ms: dict[str, float] = field(default_factory=dict)  # time of a step by part, when asked for
-
-
-def learning_rate_at(settings: SyntheticSettings, step: int, done: float) -> float:
-    """Linear warm-up over steps, then half a cosine over the share ``done`` of the time or of the steps."""
-    warm = min(1.0, (step + 1) / settings.warmup_steps)
-    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 def train_synthetic(
@@ -104,44 +98,6 @@ def train_synthetic(
         return run.train(report)
 
 
-def stream_seed(seed: int, rank: int, step: int) -> int:
-    """Seed of the pictures that a process draws from a step on."""
-    high, low = np.random.SeedSequence([seed, rank, step]).generate_state(2, np.uint32).tolist()
-    return (high >> 1) << 32 | low
-
-
-def _optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> torch.optim.Optimizer:
-    """AdamW without weight decay on biases and normalisation, whose scale means something."""
-    rates = {False: 1.0, True: settings.decoder_learning_rate}
-    groups = [
-        {
-            "params": [
-                parameter
-                for name, parameter in network.named_parameters()
-                if (name.startswith(DETAIL_DECODER), parameter.dim() > 1) == (in_decoder, is_matrix)
-            ],
-            "weight_decay": settings.weight_decay if is_matrix else 0.0,
-            "rate": rates[in_decoder],
-        }
-        for in_decoder in (False, True)
-        for is_matrix in (False, True)
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
-
-
-def _objective(
-    head: HeadModel, albedo: Albedo | None, parts: HeadParts, layout: Layout, settings: SyntheticSettings
-) -> SyntheticObjective:
-    """What is judged: always the geometry, albedo and light where the head has colours, detail where asked for."""
-    weights, face = settings.weights, parts.face_vertices
-    appearance = (
-        None if albedo is None else AppearanceObjective(head, FaceColours(head, albedo, face), weights)
-    )
-    detail = DetailObjective(head, weights) if settings.detail_size else None
-    return SyntheticObjective(head, face, layout, weights, appearance, detail)
-
-
 class _Run:
     """One training: networks, generator, optimiser, average, clock."""
 
@@ -153,12 +109,12 @@ class _Run:
         assets, colours = load_head(head_file)
         head = HeadModel(assets).to(process.device)
         albedo = None if colours is None else Albedo(colours).to(process.device)
-        parts = find_parts(head, assets, generator.texture_size)
+        found = find_parts(head, assets, generator.texture_size)
         layout = synthetic_layout(head, 0 if albedo is None else albedo.components, settings.detail_size)
         self.preprocessing = Preprocessing(
             generator.image_size, generator.crop.factor, "max", -0.5, mean=0.45, std=0.25
         )
-        self.objective = _objective(head, albedo, parts, layout, settings)
+        self.objective = make_objective(head, albedo, found, layout, settings)
         self.network = SyntheticNetwork(settings.backbone, layout, settings.gradient_shares)
         self.earlier = self._start_from(settings.init) if settings.init else {}
         self.network = self.network.to(process.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -166,11 +122,12 @@ class _Run:
             self.network.compile_parts()
         alone = process.world == 1
         self.trained = self.network if alone else nn.parallel.DistributedDataParallel(self.network)
-        self.optimizer = _optimizer(self.network, settings)
+        self.optimizer = make_optimizer(self.network, settings)
+        self.clipped = clipped_groups(self.network)
         self.average = MovingAverage(self.network, settings.ema)
-        self.validation = Validation(head, parts, settings) if process.first else None
+        self.validation = Validation(head, found, settings) if process.first else None
         self.generator = FaceGenerator(
-            head, parts, generator, stream_seed(settings.seed, process.rank, step=0)
+            head, found, generator, stream_seed(settings.seed, process.rank, step=0)
         )
         self.writer = PackWriter(head_file, output / "pack", layout, self.preprocessing, settings)
         self.step, self.done, self.earlier_s = 0, 0.0, 0.0
@@ -256,7 +213,8 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clock.mark("backward")
-        nn.utils.clip_grad_norm_(self.network.parameters(), s.gradient_clip)
+        for parameters in self.clipped:
+            nn.utils.clip_grad_norm_(parameters, s.gradient_clip)
         self.optimizer.step()
         self.average.update(self.network, self.step)
         clock.mark("update")

@@ -106,6 +106,8 @@ class SyntheticObjective:
             "points_3d": w.points_3d * losses.point_distance(vertices[:, face], batch.vertices[:, face]),
             "rotation": w.rotation * (rotation - batch.rotation).abs().mean((1, 2)),
             "expression": w.expression * (parts["expression"] - batch.expression).abs().mean(1),
+            "expression_squared": w.expression_squared
+            * (parts["expression"] - batch.expression).square().mean(1),
             "expression_range": w.expression_range * losses.outside_range(parts["expression"]),
             "identity": w.identity * (parts["shape"] - batch.shape).square().mean(1),
             "dense": w.dense * losses.gaussian_nll(dense[..., :2], dense[..., 2].clamp(-6, 2), true_dense),

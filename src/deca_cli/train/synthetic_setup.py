@@ -1,0 +1,75 @@
+"""What a synthetic run is made of: schedule, seeds, optimiser, objective."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deca_cli.packs.store import DETAIL_DECODER
+from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
+from deca_cli.train.synthetic_detail import DetailObjective
+from deca_cli.train.synthetic_objective import SyntheticObjective
+
+if TYPE_CHECKING:
+    from deca_cli.heads.albedo import Albedo
+    from deca_cli.heads.model import HeadModel
+    from deca_cli.networks.layout import Layout
+    from deca_cli.synthetic.parts import HeadParts
+    from deca_cli.train.settings import SyntheticSettings
+    from deca_cli.train.synthetic_network import SyntheticNetwork
+
+
+def learning_rate_at(settings: SyntheticSettings, step: int, done: float) -> float:
+    """Linear warm-up over steps, then half a cosine over the share ``done`` of the time or of the steps."""
+    warm = min(1.0, (step + 1) / settings.warmup_steps)
+    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def stream_seed(seed: int, rank: int, step: int) -> int:
+    """Seed of the pictures that a process draws from a step on."""
+    high, low = np.random.SeedSequence([seed, rank, step]).generate_state(2, np.uint32).tolist()
+    return (high >> 1) << 32 | low
+
+
+def make_optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> torch.optim.Optimizer:
+    """AdamW without weight decay on biases and normalisation, whose scale means something."""
+    rates = {False: 1.0, True: settings.decoder_learning_rate}
+    groups = [
+        {
+            "params": [
+                parameter
+                for name, parameter in network.named_parameters()
+                if (name.startswith(DETAIL_DECODER), parameter.dim() > 1) == (in_decoder, is_matrix)
+            ],
+            "weight_decay": settings.weight_decay if is_matrix else 0.0,
+            "rate": rates[in_decoder],
+        }
+        for in_decoder in (False, True)
+        for is_matrix in (False, True)
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+
+def make_objective(
+    head: HeadModel, albedo: Albedo | None, parts: HeadParts, layout: Layout, settings: SyntheticSettings
+) -> SyntheticObjective:
+    """What is judged: always the geometry, albedo and light where the head has colours, detail where asked for."""
+    weights, face = settings.weights, parts.face_vertices
+    appearance = (
+        None if albedo is None else AppearanceObjective(head, FaceColours(head, albedo, face), weights)
+    )
+    detail = DetailObjective(head, weights) if settings.detail_size else None
+    return SyntheticObjective(head, face, layout, weights, appearance, detail)
+
+
+def clipped_groups(network: SyntheticNetwork) -> list[list[torch.nn.Parameter]]:
+    """Parameters whose gradients are limited together: the encoder's, and the detail decoder's."""
+    named = list(network.named_parameters())
+    groups = [
+        [p for name, p in named if name.startswith(DETAIL_DECODER) == inside] for inside in (False, True)
+    ]
+    return [group for group in groups if group]
