@@ -4,10 +4,12 @@ import os
 import tarfile
 from itertools import islice
 
+import psutil
 import pytest
 import torch
 
 from deca_cli.errors import InputError, UsageError
+from deca_cli.train.data import storage
 from deca_cli.train.data.prepared import PreparedSource
 from deca_cli.train.data.sampling import generator
 from deca_cli.train.data.shards import write_shards
@@ -88,6 +90,23 @@ def test_a_tar_that_is_cut_short_is_damage_of_its_pictures_only(folder):
     batch = next(loader.batches())
     assert {name.split("/")[0] for name in loader.problems} == {"p00", "p01"}
     assert len(batch.names) == 24
+
+
+def test_few_tars_are_open_at_a_time(folder, monkeypatch):
+    monkeypatch.setattr(storage, "OPEN_TARS", 2)
+    output = sharded(folder)
+    before = psutil.Process().num_fds()
+    loader = open_loader(output, batch_size=12)
+    next(loader.batches())
+    assert loader.problems == {}
+    assert psutil.Process().num_fds() == before + 2
+
+
+def test_worker_processes_read_tars_too(folder):
+    output = sharded(folder)
+    alone = next(open_loader(output).batches())
+    helped = next(open_loader(output, num_workers=1).batches())
+    assert torch.equal(alone.images, helped.images)
 
 
 def test_damaged_single_files_are_not_packed(folder):

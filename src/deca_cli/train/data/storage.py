@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from deca_cli.errors import InputError
@@ -52,12 +51,22 @@ class Files:
         return read_bytes(self.folder / str(record.mask))
 
 
-@dataclass(frozen=True)
 class Tars:
-    """Members of uncompressed tars, by the offsets that the manifest holds."""
+    """Members of uncompressed tars, by the offsets that the manifest holds.
 
-    folder: Path
-    shards: tuple[str, ...]
+    Args:
+        folder: the dataset.
+        shards: the tars, relative to it.
+    """
+
+    def __init__(self, folder: Path, shards: tuple[str, ...]) -> None:
+        self.folder, self.shards = folder, shards
+        self._open: dict[
+            int, int
+        ] = {}  # shard -> file descriptor; reads name their place, so forks may share it
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"folder": self.folder, "shards": self.shards, "_open": {}}
 
     def image(self, record: Record) -> bytes:
         """See `Storage`."""
@@ -77,19 +86,21 @@ class Tars:
     def _read(self, shard: int, offset: int, length: int) -> bytes:
         path = self.folder / self.shards[shard]
         try:
-            content = os.pread(_open(path, os.getpid()), length, offset)
+            content = os.pread(self._descriptor(shard, path), length, offset)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
         if len(content) != length:
             raise InputError(f"{path} is cut short")
         return content
 
-
-@lru_cache(maxsize=OPEN_TARS)
-def _open(path: Path, process: int) -> int:  # noqa: ARG001 - a forked worker must not share its parent's place
-    """A file descriptor; the system is asked to read the whole tar ahead, since all of it will be needed soon."""
-    descriptor = os.open(path, os.O_RDONLY)
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
-    return descriptor
+    def _descriptor(self, shard: int, path: Path) -> int:
+        """An open tar; the system is asked to read the whole of it ahead, since all will be needed soon."""
+        if shard not in self._open:
+            while len(self._open) >= OPEN_TARS:
+                os.close(self._open.pop(next(iter(self._open))))
+            descriptor = os.open(path, os.O_RDONLY)
+            if hasattr(os, "posix_fadvise"):
+                with suppress(OSError):
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            self._open[shard] = descriptor
+        return self._open[shard]
