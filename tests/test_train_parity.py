@@ -221,6 +221,7 @@ def same_pictures(step: Step, case: Case) -> None:
         assert np.quantile(error[np.broadcast_to(seen, error.shape)], 0.999) < 5e-5, name
 
 
+@pytest.mark.slow
 def test_a_detail_step_through_the_encoders(detail: Case, official_pack: Pack, vgg: Vgg19):
     deca = trained(official_pack)
     images = detail.batch.images.flatten(0, 1)

@@ -44,7 +44,8 @@ class FaceRecognition(nn.Module):
             block = cast("Bottleneck", stage[0])
             block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
         _fold_norms(network.eval())
-        self.network = network.to(dtype).requires_grad_(False)
+        network.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.requires_grad_(False)
         self.dtype = dtype
         self.register_buffer("mean", torch.tensor(MEAN_BGR).view(3, 1, 1), persistent=False)
 

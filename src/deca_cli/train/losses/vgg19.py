@@ -42,7 +42,8 @@ class Vgg19(nn.Module):
                 if int(name.split(".")[1]) < COARSE
             }
         )
-        self.layers = layers.eval().to(dtype).requires_grad_(False)
+        layers.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layers = layers.eval().requires_grad_(False)
         self.dtype = dtype
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
@@ -81,8 +82,7 @@ def _layers() -> nn.Sequential:
     inputs = 3
     for count, width in VGG19_STAGES:
         for _ in range(count):
-            # Not in place: the features of layer 11 are kept while layer 12 and on compute.
-            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
             inputs = width
         layers.append(nn.MaxPool2d(2, 2))
     return nn.Sequential(*layers[: COARSE + 1])

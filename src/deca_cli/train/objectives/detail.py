@@ -65,9 +65,14 @@ class DetailNetworks(nn.Module):
         return self.decode(replace(codes, detail=self.encode(images)), order)
 
     def encode(self, images: Tensor) -> Tensor:
-        """[N, 3, S, S] -> detail codes [N, D]."""
-        detail: Tensor = self.encoder((images - self.mean) / self.std)
-        return detail.float()
+        """[N, 3, S, S] -> detail codes [N, D]; the last layers always in float32."""
+        prepared = (images - self.mean) / self.std
+        if images.is_cuda:
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
+        features = self.encoder.encoder(prepared)
+        with torch.autocast(images.device.type, enabled=False):
+            detail: Tensor = self.encoder.layers(features.float())
+        return detail
 
     def decode(self, codes: Codes, order: Tensor) -> Tensor:
         """As `forward`, with the detail codes given; in float32: wrinkles are differences of neighbouring texels."""
