@@ -26,19 +26,9 @@ def light(monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setattr(train_toys.loop_module, "write_run_pack", lambda *_: None)
-    train_toys_replace(monkeypatch)
+    monkeypatch.setattr(train_toys.run_log, "draw_curves", lambda *_: None)
     yield
     torch.set_num_threads(threads)
-
-
-def train_toys_replace(monkeypatch):
-    monkeypatch.setattr(train_toys.run_log, "draw_curves", lambda *_: None)
-    original = train_toys.loop_module.replace
-    monkeypatch.setattr(
-        train_toys.loop_module,
-        "replace",
-        lambda thing, **changes: thing if isinstance(thing, train_toys.Trainee) else original(thing, **changes),
-    )
 
 
 def newest(folder):
@@ -69,7 +59,7 @@ def test_a_run_that_was_cut_and_resumed_equals_the_uncut_run_bit_for_bit(tmp_pat
     toy_loop(tmp_path / "whole", 17).run()
     asked = []
 
-    def stop_once():
+    def stop_once() -> bool:
         asked.append(1)
         return len(asked) == 2  # at the look after step 10
 
@@ -89,7 +79,9 @@ def test_the_loss_falls(tmp_path):
 def test_lines_of_the_log_after_the_checkpoint_are_written_again_and_not_twice(tmp_path):
     toy_loop(tmp_path, 5).run()
     log = tmp_path / "log.jsonl"
-    log.write_text(log.read_text() + json.dumps({"kind": "train", "step": 6, "all_loss": 9}) + '\n{"kind": "tr')
+    log.write_text(
+        log.read_text() + json.dumps({"kind": "train", "step": 6, "all_loss": 9}) + '\n{"kind": "tr'
+    )
     toy_loop(tmp_path, 8).run()
     assert [line["step"] for line in read_log(log)] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert 9 not in losses(tmp_path)
@@ -129,7 +121,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(tmp_path):
-    with pytest.raises(UsageError, match=r"diverged at step 6: mean, all_loss is not finite.*--set train\.lr"):
+    with pytest.raises(
+        UsageError, match=r"diverged at step 6: mean, all_loss is not finite.*--set train\.lr"
+    ):
         toy_loop(tmp_path, 20, stage=ToyStage(breaks_at=7)).run()
     with safe_open(tmp_path / "bad_batch_step6_process0.safetensors", framework="pt") as file:
         assert file.metadata()["names"].splitlines()[0] == "p0/0"
@@ -183,7 +177,13 @@ def test_swaps_differ_from_step_to_step_but_not_from_run_to_run(tmp_path):
 
 
 def test_the_clock_ends_a_run(tmp_path):
-    loop = toy_loop(tmp_path, 100_000, "train.max_minutes=0.003", "train.checkpoint_steps=100000", "train.log_steps=100000")
+    loop = toy_loop(
+        tmp_path,
+        100_000,
+        "train.max_minutes=0.003",
+        "train.checkpoint_steps=100000",
+        "train.log_steps=100000",
+    )
     loop.run()
     assert 10 <= loop.step < 100_000
     assert loop.step % 10 == 0
@@ -211,7 +211,11 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused():
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path):
-    with _owned(tmp_path, ALONE), pytest.raises(OutputError, match="Another process"), _owned(tmp_path, ALONE):
+    with (
+        _owned(tmp_path, ALONE),
+        pytest.raises(OutputError, match="Another process"),
+        _owned(tmp_path, ALONE),
+    ):
         pass
 
 

@@ -31,7 +31,7 @@ def head_file(tmp_path):
     return tmp_path / "head.npz"
 
 
-def build(stage, head_file, *options):
+def build(stage, head_file, *options: str):
     return models.build_model(load_settings(stage, options=[*TINY, f"model.head={head_file}", *options]))
 
 
@@ -66,9 +66,11 @@ def test_sizes_that_the_head_does_not_have_are_refused(head_file):
 
 def test_a_stage_goes_on_with_the_weights_of_the_one_before(head_file, tmp_path):
     trainee, settings = build("pretrain", head_file)
-    write_run_pack(tmp_path / "run", trainee, settings, {"steps": 3}, {})
+    write_run_pack(tmp_path / "run", trainee, settings, {"steps": 3, **trainee.origin}, {})
     assert pack_folder(tmp_path / "run") == tmp_path / "run" / "pack"
-    after, later = models.build_model(load_settings("detail", options=[f"pretrained_modelpath={tmp_path / 'run'}"]))
+    after, later = models.build_model(
+        load_settings("detail", options=[f"pretrained_modelpath={tmp_path / 'run'}"])
+    )
     for name, value in trainee.deca.encoder.state_dict().items():
         assert torch.equal(value, after.deca.encoder.state_dict()[name]), name
     assert (later.model.backbone, later.model.hidden, later.dataset.image_size) == ("resnet18", 0, 32)
@@ -76,7 +78,9 @@ def test_a_stage_goes_on_with_the_weights_of_the_one_before(head_file, tmp_path)
     assert after.manifest.has_detail
     images = torch.rand(1, 3, 32, 32)
     same = load_pack(tmp_path / "run").deca.encode(images).codes
-    assert torch.allclose(same.shape, codes_of(after.deca.encoder.eval()(after.deca.prepare(images)), after.deca).shape)
+    assert torch.allclose(
+        same.shape, codes_of(after.deca.encoder.eval()(after.deca.prepare(images)), after.deca).shape
+    )
 
 
 def test_answers_that_the_start_does_not_have_begin_fresh(head_file, tmp_path):
@@ -97,7 +101,7 @@ def test_a_start_with_another_network_is_refused(head_file, tmp_path):
     trainee, settings = build("pretrain", head_file)
     write_run_pack(tmp_path / "run", trainee, settings, {}, {})
     start = f"pretrained_modelpath={tmp_path / 'run'}"
-    with pytest.raises(UsageError, match="resnet34.*has 'resnet18'"):
+    with pytest.raises(UsageError, match=r"resnet34.*has 'resnet18'"):
         models.build_model(load_settings("coarse", options=[start, "model.backbone=resnet34"]))
     official = tmp_path / "model.tar"
     official.write_bytes(b"")
@@ -145,7 +149,9 @@ def test_the_shape_error_ignores_rotation_and_shift_but_not_size():
     turn = turn * torch.det(turn).sign()
     moved = points @ turn + torch.tensor([1.0, -2.0, 3.0])
     assert rigid_distance(moved, points) < 1e-6
-    assert rigid_distance(points * torch.tensor([-1.0, 1.0, 1.0]), points) > 0.1  # a mirror image is another shape
+    assert (
+        rigid_distance(points * torch.tensor([-1.0, 1.0, 1.0]), points) > 0.1
+    )  # a mirror image is another shape
     scaled = (points - points.mean(1, keepdim=True)).norm(dim=-1).mean()
     assert float(rigid_distance(1.1 * moved, points)) == pytest.approx(0.1 * float(scaled), rel=1e-4)
 
@@ -160,7 +166,9 @@ def test_the_landmark_error_is_in_percent_of_the_box(head_file):
     size = (labels[..., :2].amax(1) - labels[..., :2].amin(1)).prod(1).sqrt()
     shifted = labels.clone()
     shifted[..., 0] += 0.07
-    assert float(landmark_error(deca.head, codes, shifted)) == pytest.approx(float((7 / size).mean()), rel=1e-4)
+    assert float(landmark_error(deca.head, codes, shifted)) == pytest.approx(
+        float((7 / size).mean()), rel=1e-4
+    )
 
 
 def test_the_face_of_the_open_head_is_a_part_of_it_in_front():
@@ -209,7 +217,9 @@ def test_a_detail_step_gives_gradients_to_all_its_networks():
     trainee, settings = build("detail", "open", "loss.mrf=0")
     stage = make_stage(trainee, settings, ALONE)
     stage.set_training(on=True)
-    batch = PersonBatch(torch.rand(1, 2, 3, 32, 32), torch.rand(1, 2, 68, 3), torch.ones(1, 2, 32, 32), ("a",) * 2)
+    batch = PersonBatch(
+        torch.rand(1, 2, 3, 32, 32), torch.rand(1, 2, 68, 3), torch.ones(1, 2, 32, 32), ("a",) * 2
+    )
     step = stage.step(stage.trained, batch, torch.tensor([[1, 0]]), pictures=False)
     step.total.backward()
     assert np.isfinite(float(step.total.detach()))

@@ -6,12 +6,11 @@ As a program: `python train_toys.py kill|share FOLDER`; it imports torch once an
 import json
 import os
 import random
+import secrets
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -34,8 +33,8 @@ class ToyLoader:
 
     steps_per_pass = 10
 
-    def __init__(self, settings, process, pause_s=0.0):
-        self.settings, self.process, self.pause_s = settings, process, pause_s
+    def __init__(self, settings, process) -> None:
+        self.settings, self.process = settings, process
         self.problems = {}
 
     def batches(self, first_step=0):
@@ -47,7 +46,6 @@ class ToyLoader:
             images = images[people * self.process.rank :][:people]
             landmarks = images.mean((2, 3, 4))[..., None, None].expand(-1, -1, 68, 3)
             names = tuple(f"p{index}/0" for index in range(people * pictures))
-            time.sleep(self.pause_s)
             yield PersonBatch(images, landmarks, images[:, :, 0], names)
             step += 1
 
@@ -55,7 +53,7 @@ class ToyLoader:
 class ToyStage:
     """Learns the mean brightness; one term is a mean and one a sum over the batch, and torch's random numbers count."""
 
-    def __init__(self, processes=1, breaks_at=None):
+    def __init__(self, processes: int = 1, breaks_at: int | None = None) -> None:
         torch.manual_seed(0)
         self.trained = nn.Sequential(
             nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 1)
@@ -85,25 +83,34 @@ class ToyStage:
 
 
 class Trainee:
-    """As much of `deca_cli.train.models.Trainee` as the loop looks at; `replace` works on it."""
+    """As much of `deca_cli.train.models.Trainee` as the loop looks at."""
 
-    def __init__(self, network):
+    def __init__(self, network: nn.Module) -> None:
         self.network, self.origin = network, {"start": "random"}
 
     def networks(self):
         return {"encoder": self.network}
 
-    def __replace__(self, **changes):
-        return self
 
-
-def toy_settings(steps, *options):
-    plain = ["dataset.batch_size=4", "dataset.K=2", "train.write_summary=false", "train.val_steps=0", "train.vis_steps=0"]
-    plain += ["train.lr=0.01", "train.checkpoint_steps=5", "train.log_steps=1", "train.max_epochs=1000", "train.ema=0.9"]
+def toy_settings(steps, *options: str):
+    plain = [
+        "dataset.batch_size=4",
+        "dataset.K=2",
+        "train.write_summary=false",
+        "train.val_steps=0",
+        "train.vis_steps=0",
+    ]
+    plain += [
+        "train.lr=0.01",
+        "train.checkpoint_steps=5",
+        "train.log_steps=1",
+        "train.max_epochs=1000",
+        "train.ema=0.9",
+    ]
     return load_settings("coarse", options=[*plain, f"train.max_steps={steps}", *options]).settings
 
 
-def toy_loop(folder, steps, *options, process=ALONE, stage=None, pause_s=0.0, **watchers):
+def toy_loop(folder, steps, *options: str, process=ALONE, stage=None, **watchers: object):
     settings = toy_settings(steps, *options)
     data = share_of_batch(settings.dataset, process.world)
     return TrainingLoop(
@@ -111,7 +118,7 @@ def toy_loop(folder, steps, *options, process=ALONE, stage=None, pause_s=0.0, **
         settings,
         process,
         Path(folder),
-        ToyLoader(data, process, pause_s),
+        ToyLoader(data, process),
         None,
         Watchers(**watchers),
     )
@@ -121,7 +128,6 @@ def without_packs():
     """Toys cannot be packed, and their curves take longer than they."""
     loop_module.write_run_pack = lambda *_: None
     run_log.draw_curves = lambda *_: None
-    loop_module.replace = lambda thing, **changes: thing if isinstance(thing, Trainee) else replace(thing, **changes)
 
 
 def fork(work):
@@ -155,7 +161,7 @@ def kill_twenty_times(folder):
     for last in (folder, folder.with_name("whole")):
         _, status = os.waitpid(fork(lambda last=last: toy_loop(last, steps).run()), 0)
         ends.append(os.waitstatus_to_exitcode(status))
-    print(json.dumps({"kills": kills, "ends": ends}))
+    sys.stdout.write(json.dumps({"kills": kills, "ends": ends}))
 
 
 def wait_for_lines(log, count):
@@ -173,9 +179,13 @@ def share_between_two(folder):
     """The same run in one process and in two."""
     folder = Path(folder)
     toy_loop(folder / "one", 6).run()
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(random.randint(20000, 40000)), "WORLD_SIZE": "2"}  # noqa: S311
+    os.environ |= {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(20000 + secrets.randbelow(20000)),
+        "WORLD_SIZE": "2",
+    }
 
-    def rank(number):
+    def rank(number) -> None:
         os.environ["RANK"] = str(number)
         with joined_processes("cpu") as process:
             stage = ToyStage(1)
@@ -184,7 +194,7 @@ def share_between_two(folder):
 
     children = [fork(lambda number=number: rank(number)) for number in (0, 1)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    print(json.dumps(SimpleNamespace(codes=codes).__dict__))
+    sys.stdout.write(json.dumps({"codes": codes}))
 
 
 if __name__ == "__main__":

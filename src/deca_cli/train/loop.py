@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +117,7 @@ class TrainingLoop:
         self.watch = LossWatch(folder, process.rank, train.lr)
         self.total_steps = min(train.max_steps, train.max_epochs * loader.steps_per_pass)
         self.step, self.seconds = 0, 0.0
+        self.origin = stage.trainee.origin
         self.best: float | None = None
         self.validated: dict[str, float] = {}
 
@@ -188,7 +189,7 @@ class TrainingLoop:
         shows = train.vis_steps > 0 and (step + 1) % train.vis_steps == 0 and self.process.first
         result = self.stage.step(trained, batch, self._order(batch), pictures=shows)
         self.optimizer.zero_grad(set_to_none=True)
-        result.total.backward()  # type: ignore[no-untyped-call]
+        result.total.backward()
         terms = result.terms | {"all_loss": result.total}
         self.watch.push(step, terms, batch)
         if train.clip:
@@ -299,6 +300,7 @@ class TrainingLoop:
     def _provenance(self) -> dict[str, Any]:
         device = self.process.device
         return {
+            **self.origin,
             "steps": self.step,
             "images_seen": self.step * self.images_per_step,
             "minutes": round(self.seconds / 60, 2),
@@ -315,7 +317,7 @@ class TrainingLoop:
             tensors |= {f"average.{name}": value for name, value in self.average.state.items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         values = {"seconds": self.seconds, "best": self.best, "validated": self.validated}
-        values["origin"] = self.stage.trainee.origin
+        values["origin"] = self.origin
         return Checkpoint(self.step, tensors, flat_settings(self.settings), values)
 
     def _resume(self) -> None:
@@ -347,7 +349,7 @@ class TrainingLoop:
         restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
         self.step, self.seconds = checkpoint.step, checkpoint.values["seconds"]
         self.best, self.validated = checkpoint.values["best"], dict(checkpoint.values["validated"])
-        self.stage.trainee = replace(self.stage.trainee, origin=dict(checkpoint.values["origin"]))
+        self.origin = dict(checkpoint.values["origin"])
 
 
 class _Pace:

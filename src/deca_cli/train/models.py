@@ -126,7 +126,7 @@ def _resolve(
             )
     named = bool(assets.expression_names)
     outputs = model.outputs if model.outputs != "auto" else ("open" if named else "official")
-    model = replace(model, **sizes, outputs=outputs, n_light=0 if albedo is None else model.n_light)  # type: ignore[arg-type]
+    model = replace(model, **sizes, outputs=outputs, n_light=0 if albedo is None else model.n_light)
     if "dataset.pixel_offset" not in written:
         data = replace(data, pixel_offset=-0.5 if named else 0.0)
     if start is None:

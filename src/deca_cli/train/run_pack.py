@@ -31,7 +31,7 @@ def write_run_pack(
         run: folder of the run.
         trainee: its model.
         settings: of the run.
-        values: what else is worth knowing: steps, pictures seen, minutes.
+        values: what else is worth knowing: start, steps, pictures seen, minutes.
         accuracy: the last validation.
 
     Raises:
@@ -45,7 +45,6 @@ def write_run_pack(
         provenance={
             "stage": settings.stage,
             "version": __version__,
-            **trainee.origin,
             **values,
             "settings": json.dumps(flat_settings(settings)),
         },

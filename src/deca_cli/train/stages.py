@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from deca_cli.networks.deca import Deca
     from deca_cli.train.config.settings import TrainSettings
     from deca_cli.train.data.batch import PersonBatch
+    from deca_cli.train.losses.face_recognition import FaceRecognition
+    from deca_cli.train.losses.vgg19 import Vgg19
     from deca_cli.train.models import Trainee
     from deca_cli.train.processes import Process
 
@@ -115,9 +117,9 @@ class CoarseStage:
         self.trainee, self.settings = trainee, settings
         self.is_bf16 = uses_bf16(settings, process)
         self.device = process.device
-        self.trained = CoarseNetwork(trainee.deca).requires_grad_(True)
+        self.trained: nn.Module = CoarseNetwork(trainee.deca).requires_grad_(True)
         weights = settings.loss.coarse
-        identity = _identity_network(self.is_bf16).to(process.device) if weights.id > 0 else None  # type: ignore[attr-defined]
+        identity = _identity_network(self.is_bf16).to(process.device) if weights.id > 0 else None
         self.objective = CoarseObjective(
             trainee.deca, weights, identity, ObjectiveSettings(processes=process.world)
         )
@@ -151,9 +153,9 @@ class DetailStage:
         self.is_bf16 = uses_bf16(settings, process)
         self.device = process.device
         self.coarse = CoarseNetwork(trainee.deca)
-        self.trained = DetailNetworks(trainee.deca).requires_grad_(True)
+        self.trained: nn.Module = DetailNetworks(trainee.deca).requires_grad_(True)
         weights = settings.loss.detail
-        mrf = _vgg19(self.is_bf16).to(process.device) if weights.photo_D * weights.mrf > 0 else None  # type: ignore[attr-defined]
+        mrf = _vgg19(self.is_bf16).to(process.device) if weights.photo_D * weights.mrf > 0 else None
         self.objective = DetailObjective(
             trainee.deca, weights, mrf, ObjectiveSettings(processes=process.world)
         )
@@ -194,14 +196,14 @@ def _precision(device: torch.device, is_bf16: bool) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext()
 
 
-def _identity_network(is_bf16: bool) -> nn.Module:
+def _identity_network(is_bf16: bool) -> FaceRecognition:
     from deca_cli.train.losses.face_recognition import load_face_recognition
 
     _demand(IDENTITY, "The identity term (loss.id)", "identity")
     return load_face_recognition(path_of(IDENTITY), _dtype(is_bf16))
 
 
-def _vgg19(is_bf16: bool) -> nn.Module:
+def _vgg19(is_bf16: bool) -> Vgg19:
     from deca_cli.train.losses.vgg19 import load_vgg19
 
     _demand(VGG19, "The ID-MRF term (loss.mrf)", "mrf")
