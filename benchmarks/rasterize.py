@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import rasterize_peers
 import torch
 from torch import Tensor
 
+import rasterize_peers
 from deca_cli.render import cpu
 from deca_cli.render.interpolate import interpolate
 from deca_cli.render.rasterize import rasterize, rasterize_and_interpolate
@@ -240,9 +240,9 @@ def draw_scaling(curves: list[tuple[str, list[tuple[float, ...]]]], path: Path) 
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    figure, axes = pyplot.subplots(1, len(curves), figsize=(11, 4.5))
+    figure, axes = plt.subplots(1, len(curves), figsize=(11, 4.5))
     for axis, (title, rows) in zip(axes, curves, strict=True):
         values, *columns = zip(*rows, strict=True)
         labels = ("rasterise", f"rasterise + {CHANNELS} channels", "every byte once")

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from deca_cli.render import plain
+from deca_cli.render.barycentrics import surface_at_pixels
 from deca_cli.render.interpolate import interpolate
-from deca_cli.render.rasterize import rasterize
+from deca_cli.render.rasterize import rasterize, rasterize_and_interpolate
+from render_scenarios import BACKENDS as ALL_BACKENDS
+from render_scenarios import RULES, SCENARIOS, needs_gpu
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-BACKENDS = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_gpu])]
-
+BACKENDS = ALL_BACKENDS[1:]  # the others are compared with the reference
 FACES = torch.tensor([[0, 1, 2], [2, 1, 3], [4, 5, 6]])
 
 
@@ -62,6 +64,93 @@ def test_gradients_of_every_backend_equal_the_reference(backend: str, dtype: tor
     for ours, right in zip(gradients(backend, rule, dtype), gradients("reference", rule, dtype), strict=True):
         assert right.abs().max() > 0.1
         torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-5 * float(right.abs().max()))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_equal_the_reference_in_every_scenario(backend: str, name: str, rule: str):
+    scenario = SCENARIOS[name]()
+    generator = torch.Generator().manual_seed(3)
+    given = torch.randn(len(scenario.vertices), 2, scenario.height, scenario.width, generator=generator)
+    attributes = torch.rand(scenario.vertices.shape[1], 2, generator=generator)
+
+    def to_both(drawn_by: str) -> tuple[Tensor, ...]:
+        device = "cuda" if drawn_by == "cuda" else "cpu"
+        vertices = scenario.vertices.to(device).requires_grad_()
+        values = attributes.to(device).requires_grad_()
+        found, picture = rasterize_and_interpolate(
+            vertices, scenario.faces.to(device), values, scenario.height, scenario.width, backend=drawn_by, rule=rule
+        )
+        total = (picture * given.to(device)).sum() + found.depth[found.covered].square().sum()
+        return tuple(
+            grad.cpu() for grad in torch.autograd.grad(total, (vertices, values), materialize_grads=True)
+        )
+
+    for ours, right in zip(to_both(backend), to_both("reference"), strict=True):
+        # Slivers and enormous triangles have gradients beyond float32's range on both sides.
+        limit = float(right[right.isfinite()].abs().max())
+        torch.testing.assert_close(ours, right, rtol=1e-4, atol=1e-4 * limit, equal_nan=True)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("weights", "depths"), [(True, True), (True, False), (False, True)])
+def test_the_gradient_in_plain_torch_is_that_of_autograd(weights: bool, depths: bool, rule: str):
+    vertices = mesh().requires_grad_()
+    found = rasterize(vertices, FACES, 20, 30, backend="reference", rule=rule)
+    surface = surface_at_pixels(vertices, FACES, found.triangle, rule, 10.0)
+    given = [torch.randn_like(tensor) if used else None for tensor, used in zip(surface, (weights, depths), strict=True)]
+    chosen = [(tensor[found.covered], cotangent[found.covered])
+              for tensor, cotangent in zip(surface, given, strict=True) if cotangent is not None]  # fmt: skip
+    outputs, cotangents = zip(*chosen, strict=True)
+    (right,) = torch.autograd.grad(outputs, vertices, cotangents)
+    ours = plain.rasterize_backward(vertices, FACES, found.triangle, *given, rule, 10.0)
+    torch.testing.assert_close(ours, right)
+
+
+def test_second_derivatives_are_refused_rather_than_wrong():
+    vertices = mesh().requires_grad_()
+    found = rasterize(vertices, FACES, 8, 8, backend="cpu")
+    (first,) = torch.autograd.grad(found.depth[found.covered].square().sum(), vertices, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_both_at_once_equal_one_after_the_other(backend: str):
+    device = "cuda" if backend == "cuda" else "cpu"
+    vertices, faces = mesh(torch.float32).to(device), FACES.to(device)
+    values, corners = torch.randn(9, 5, device=device), torch.arange(9, device=device).view(3, 3)
+    first = rasterize(vertices, faces, 33, 41, backend=backend)
+    both, picture = rasterize_and_interpolate(
+        vertices, faces, values, 33, 41, attribute_faces=corners, backend=backend
+    )
+    for one, other in ((first.triangle, both.triangle), (first.barycentrics, both.barycentrics), (first.depth, both.depth)):
+        assert torch.equal(one, other)
+    assert torch.equal(picture, interpolate(first, corners, values))
+    with pytest.raises(ValueError, match="as many as faces"):
+        rasterize_and_interpolate(vertices, faces, values, 4, 4, attribute_faces=corners[:2], backend=backend)
+
+
+@pytest.mark.cuda
+@needs_gpu
+def test_gradients_repeat_where_torch_is_told_to_be_deterministic():
+    vertices = mesh(torch.float32).cuda().requires_grad_()
+    values = torch.randn(7, 3, device="cuda", requires_grad=True)
+
+    def once() -> tuple[Tensor, ...]:
+        found, picture = rasterize_and_interpolate(vertices, FACES.cuda(), values, 300, 200)
+        return torch.autograd.grad(picture.square().sum() + found.depth[found.covered].sum(), (vertices, values))
+
+    right = once()
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = once(), once()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for a, b, c in zip(first, second, right, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, c, rtol=1e-4, atol=1e-4 * float(c.abs().max()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

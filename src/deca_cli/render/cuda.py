@@ -1,26 +1,26 @@
 """Rasterisation, interpolation and their gradients on an NVIDIA GPU: buffers and launches around `rasterize.cu`.
 
-Nothing here waits for the GPU or looks at what lies on it, so all of it may be captured in a CUDA graph.
+Nothing here waits for the GPU or looks at what lies on it, so all of it may be captured in a CUDA graph. At small sizes
+the time is that of Python and the driver: hence the plan that is kept, and plain ints for arguments.
 """
 
 import functools
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deca_cli.render.barycentrics import area_epsilon
 from deca_cli.render.fragments import Rule
-from deca_cli.render.kernels import BLOCK, launcher
+from deca_cli.render.kernels import BLOCK, Launcher, launcher
 
 # Of rasterize.cu: pixels of a block, triangles of a warp at most, numbers in the list of large triangles.
 TILE_WIDTH, TILE_HEIGHT, WARP, LIST = 32, 4, 32, 1024
 # Warps that keep a large GPU busy; with fewer triangles than this times 32, a warp takes fewer of them.
 BUSY_WARPS = 4096
-# Blocks that share the pixels of the large triangles.
-LARGE_BLOCKS = 1056
+# A triangle is large if its bounding box has more pixels than a 64th of the picture, within these limits.
+LARGE_SHARE, LEAST_LARGE, MOST_LARGE = 64, 4096, 65536
 
 Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
 
@@ -28,13 +28,12 @@ Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
 class _Plan(NamedTuple):
     """What the launches of one problem size need; made once and kept."""
 
-    sizes: tuple[Any, ...]  # wide, batch, vertices, faces, height, width, standard, epsilon, z offset
-    share: np.int32
+    sizes: tuple[float, ...]  # wide, batch, vertices, faces, height, width, standard, epsilon, z offset
+    drawing: tuple[int, int]  # triangles of a warp, pixels of a large one
+    key_pairs: int
+    clear_blocks: int
     draw_blocks: int
-    parts: np.int32
-    large_blocks: int
     pixel_blocks: int
-    key_count: int
 
 
 @functools.lru_cache(maxsize=1024)
@@ -44,17 +43,16 @@ def _plan(
     share = WARP
     while share > 1 and batch * faces < share * BUSY_WARPS:
         share //= 2
-    tiles = _blocks_of_pixels(1, height, width)
-    parts = max(1, min(tiles, LARGE_BLOCKS // max(batch, 1)))
-    integers = (np.int32(size) for size in (wide, batch, vertices, faces, height, width, rule == "standard"))
+    large = min(max(height * width // LARGE_SHARE, LEAST_LARGE), MOST_LARGE)
+    key_pairs = -(-batch * (height * width + LIST // 2) // 2)
+    integers = (int(wide), batch, vertices, faces, height, width, int(rule == "standard"))
     return _Plan(
-        sizes=(*integers, np.float64(area_epsilon(rule, height, width)), np.float64(z_offset)),
-        share=np.int32(share),
+        sizes=(*integers, area_epsilon(rule, height, width), float(z_offset)),
+        drawing=(share, large),
+        key_pairs=key_pairs,
+        clear_blocks=-(-key_pairs // BLOCK),
         draw_blocks=batch * -(-faces // (share * (BLOCK // WARP))),
-        parts=np.int32(parts),
-        large_blocks=batch * parts,
-        pixel_blocks=batch * tiles,
-        key_count=batch * (height * width + LIST // 2),
+        pixel_blocks=_blocks_of_pixels(batch, height, width),
     )
 
 
@@ -66,8 +64,8 @@ def rasterize(
     Raises:
         DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
     """
-    *arrays, _ = _draw(vertices, faces, height, width, rule, z_offset, None, None)
-    return tuple(arrays)
+    with _current(vertices.device):
+        return _draw(vertices, faces, height, width, rule, z_offset, _NO_MIXING)
 
 
 def rasterize_and_interpolate(
@@ -75,69 +73,58 @@ def rasterize_and_interpolate(
     height: int, width: int, rule: Rule, z_offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """`rasterize` and `interpolate` in one pass over the pixels: triangle, barycentrics, depth and picture."""
-    attribute_faces, attributes = _indices(attribute_faces, vertices), attributes.contiguous()
-    return _draw(vertices, faces, height, width, rule, z_offset, attribute_faces, attributes)
+    attributes, rows = attributes.contiguous(), _indices(attribute_faces, vertices)
+    count, channels = attributes.shape[-2:]
+    with _current(vertices.device):
+        picture = attributes.new_empty((vertices.shape[0], channels, height, width))
+        mixing = (
+            rows.data_ptr(), attributes.data_ptr(), picture.data_ptr(), int(rows.dtype == torch.int64), count,
+            _stride(attributes), channels,
+        )  # fmt: skip
+        return *_draw(vertices, faces, height, width, rule, z_offset, mixing), picture
+
+
+# The last pass's arguments for attributes: faces, attributes, picture, wide, rows, stride, channels.
+_NO_MIXING = (0, 0, 0, 0, 0, 0, 0)
 
 
 def _draw(
-    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float,
-    attribute_faces: Tensor | None, attributes: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Keys, triangles small and large, then one pass over the pixels that writes everything."""
+    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float, mixing: tuple[int, ...]
+) -> Arrays:
+    """Clear the keys, draw the triangles, then one pass over the pixels that writes everything."""
     vertices, faces = vertices.contiguous(), _indices(faces, vertices)
     batch, vertex_count, _ = vertices.shape
     plan = _plan(
-        faces.dtype == torch.int64, batch, vertex_count, len(faces), height, width, rule, z_offset
+        faces.dtype == torch.int64, batch, vertex_count, faces.shape[0], height, width, rule, z_offset
     )
     device, dtype = vertices.device, vertices.dtype
-    with _current(device):
-        start = launcher(device.index, dtype == torch.float64).start
-        keys = torch.full((plan.key_count,), -1, dtype=torch.int64, device=device)
-        triangle = torch.empty((batch, height, width), dtype=torch.int32, device=device)
-        barycentrics = torch.empty((batch, height, width, 3), dtype=dtype, device=device)
-        depth = torch.empty((batch, height, width), dtype=dtype, device=device)
-        mixing, picture = _mixing(attribute_faces, attributes, vertices, height, width)
-        inputs = (vertices.data_ptr(), faces.data_ptr(), keys.data_ptr())
-        if plan.draw_blocks:
-            start("draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, plan.share)
-            start("draw_large", plan.large_blocks, *inputs, *plan.sizes, plan.parts)
-        outputs = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr())
-        if plan.pixel_blocks:
-            start("resolve", plan.pixel_blocks, *inputs, *outputs, *plan.sizes, *mixing)
-    return triangle, barycentrics, depth, picture
-
-
-_NO_MIXING = (0, 0, 0, np.int32(0), np.int32(0), np.int64(0), np.int32(0))
-
-
-def _mixing(
-    faces: Tensor | None, attributes: Tensor | None, vertices: Tensor, height: int, width: int
-) -> tuple[tuple[Any, ...], Tensor]:
-    """The resolve pass's arguments for attributes and the picture that they fill; without them, any tensor."""
-    if faces is None or attributes is None:
-        return _NO_MIXING, vertices
-    rows, channels = attributes.shape[-2:]
-    picture = attributes.new_empty((len(vertices), channels, height, width))
-    stride = rows * channels if attributes.ndim == 3 else 0
-    return (
-        faces.data_ptr(), attributes.data_ptr(), picture.data_ptr(), np.int32(faces.dtype == torch.int64),
-        np.int32(rows), np.int64(stride), np.int32(channels),
-    ), picture  # fmt: skip
+    kernels = _launcher(vertices)
+    keys = torch.empty(2 * plan.key_pairs, dtype=torch.int64, device=device)
+    triangle = torch.empty((batch, height, width), dtype=torch.int32, device=device)
+    barycentrics = torch.empty((batch, height, width, 3), dtype=dtype, device=device)
+    depth = torch.empty((batch, height, width), dtype=dtype, device=device)
+    stream, key_address = kernels.stream(), keys.data_ptr()
+    inputs = (vertices.data_ptr(), faces.data_ptr(), key_address)
+    outputs = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr())
+    kernels.start(stream, "clear_keys", plan.clear_blocks, key_address, plan.key_pairs)
+    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
+    kernels.start(stream, "resolve", plan.pixel_blocks, *inputs, *outputs, *plan.sizes, *mixing)
+    return triangle, barycentrics, depth
 
 
 def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
     """The picture ``[B, D, H, W]`` of attributes over known triangles; see `render.interpolate`."""
     triangle, barycentrics = triangle.contiguous(), barycentrics.contiguous()
-    batch, height, width = triangle.shape
     attributes, faces = attributes.contiguous(), _indices(faces, attributes)
-    picture = attributes.new_empty((batch, attributes.shape[-1], height, width))
-    blocks = _blocks_of_pixels(batch, height, width)
-    if blocks and attributes.shape[-1]:
-        with _current(attributes.device):
-            launcher(attributes.device.index, attributes.dtype == torch.float64).start(
-                "interpolate", blocks, triangle.data_ptr(), barycentrics.data_ptr(), faces.data_ptr(),
-                attributes.data_ptr(), picture.data_ptr(), *_attribute_sizes(triangle, faces, attributes),
-            )  # fmt: skip
+    batch, height, width = triangle.shape
+    with _current(attributes.device):
+        picture = attributes.new_empty((batch, attributes.shape[-1], height, width))
+        kernels = _launcher(attributes)
+        kernels.start(
+            kernels.stream(), "interpolate", _blocks_of_pixels(batch, height, width), triangle.data_ptr(),
+            barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(), picture.data_ptr(),
+            *_attribute_sizes(triangle, faces, attributes),
+        )  # fmt: skip
     return picture
 
 
@@ -151,15 +138,14 @@ def interpolate_backward(
     gradient, triangle = gradient.contiguous(), triangle.contiguous()
     barycentrics, attributes = barycentrics.contiguous(), attributes.contiguous()
     faces = _indices(faces, attributes)
-    to_attributes, to_barycentrics = torch.zeros_like(attributes), torch.empty_like(barycentrics)
-    blocks = _blocks_of_pixels(*triangle.shape)
-    if blocks:
-        with _current(attributes.device):
-            launcher(attributes.device.index, attributes.dtype == torch.float64).start(
-                "interpolate_backward", blocks, gradient.data_ptr(), triangle.data_ptr(),
-                barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(), to_attributes.data_ptr(),
-                to_barycentrics.data_ptr(), *_attribute_sizes(triangle, faces, attributes),
-            )  # fmt: skip
+    with _current(attributes.device):
+        to_attributes, to_barycentrics = torch.zeros_like(attributes), torch.empty_like(barycentrics)
+        kernels = _launcher(attributes)
+        kernels.start(
+            kernels.stream(), "interpolate_backward", _blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
+            triangle.data_ptr(), barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(),
+            to_attributes.data_ptr(), to_barycentrics.data_ptr(), *_attribute_sizes(triangle, faces, attributes),
+        )  # fmt: skip
     return to_attributes, to_barycentrics
 
 
@@ -172,26 +158,30 @@ def rasterize_backward(
     to_barycentrics = None if to_barycentrics is None else to_barycentrics.contiguous()
     to_depth = None if to_depth is None else to_depth.contiguous()
     batch, height, width = triangle.shape
-    to_vertices = torch.zeros_like(vertices)
     wide = faces.dtype == torch.int64
-    plan = _plan(wide, batch, vertices.shape[1], len(faces), height, width, rule, z_offset)
-    if plan.pixel_blocks:
-        with _current(vertices.device):
-            launcher(vertices.device.index, vertices.dtype == torch.float64).start(
-                "rasterize_backward", plan.pixel_blocks, vertices.data_ptr(), faces.data_ptr(), triangle.data_ptr(),
-                0 if to_barycentrics is None else to_barycentrics.data_ptr(),
-                0 if to_depth is None else to_depth.data_ptr(), to_vertices.data_ptr(), *plan.sizes,
-            )  # fmt: skip
+    plan = _plan(wide, batch, vertices.shape[1], faces.shape[0], height, width, rule, z_offset)
+    with _current(vertices.device):
+        to_vertices = torch.zeros_like(vertices)
+        kernels = _launcher(vertices)
+        kernels.start(
+            kernels.stream(), "rasterize_backward", plan.pixel_blocks, vertices.data_ptr(), faces.data_ptr(),
+            triangle.data_ptr(), 0 if to_barycentrics is None else to_barycentrics.data_ptr(),
+            0 if to_depth is None else to_depth.data_ptr(), to_vertices.data_ptr(), *plan.sizes,
+        )  # fmt: skip
     return to_vertices
 
 
-def _attribute_sizes(triangle: Tensor, faces: Tensor, attributes: Tensor) -> tuple[Any, ...]:
+def _attribute_sizes(triangle: Tensor, faces: Tensor, attributes: Tensor) -> tuple[int, ...]:
     """The trailing arguments of both interpolation kernels."""
     batch, height, width = triangle.shape
-    rows, channels = attributes.shape[-2:]
-    stride = rows * channels if attributes.ndim == 3 else 0
-    first = (np.int32(size) for size in (faces.dtype == torch.int64, batch, len(faces), rows))
-    return (*first, np.int64(stride), *(np.int32(size) for size in (channels, height, width)))
+    count, channels = attributes.shape[-2:]
+    wide = int(faces.dtype == torch.int64)
+    return wide, batch, faces.shape[0], count, _stride(attributes), channels, height, width
+
+
+def _stride(attributes: Tensor) -> int:
+    """Numbers from one item of the batch to the next; none where all items share them."""
+    return attributes.shape[-2] * attributes.shape[-1] if attributes.ndim == 3 else 0
 
 
 def _indices(faces: Tensor, beside: Tensor) -> Tensor:
@@ -204,6 +194,11 @@ def _indices(faces: Tensor, beside: Tensor) -> Tensor:
 def _blocks_of_pixels(batch: int, height: int, width: int) -> int:
     """Blocks of a kernel that runs over pixels."""
     return batch * -(-width // TILE_WIDTH) * -(-height // TILE_HEIGHT)
+
+
+def _launcher(beside: Tensor) -> Launcher:
+    """The kernels for a tensor's GPU and number type."""
+    return launcher(beside.device.index, beside.dtype == torch.float64)
 
 
 def _current(device: torch.device) -> AbstractContextManager[Any]:

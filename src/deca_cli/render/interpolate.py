@@ -5,7 +5,6 @@ from torch import Tensor
 
 from deca_cli.render import ops
 from deca_cli.render.fragments import Fragments
-from deca_cli.render.tracing import is_plain_call
 
 
 def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -30,17 +29,14 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
         ValueError: shapes or types that do not fit.
     """
     triangle = fragments.triangle
-    check_attributes(attributes, len(triangle), faces)
+    check_attributes(attributes, triangle.shape[0], faces)
     fused = triangle.is_cuda and fragments.backend in ("auto", "cuda")
-    # The kernels know float32 and float64; plain torch knows them all.
-    known = not fused or attributes.dtype in (torch.float32, torch.float64)
+    # Shorter types are computed in float32, as the kernels know no other.
+    known = attributes.dtype in (torch.float32, torch.float64)
     values = attributes if known else attributes.float()
     weights = fragments.barycentrics
     weights = weights if weights.dtype == values.dtype else weights.to(values.dtype)
-    if is_plain_call(weights, values):
-        picture = ops.mix(triangle, weights, faces, values, fused=fused)
-    else:
-        picture = ops.interpolate(triangle, weights, faces, values, fused)
+    picture = ops.interpolate(triangle, weights, faces, values, fused=fused)
     return picture if known else picture.to(attributes.dtype)
 
 
@@ -50,7 +46,7 @@ def check_attributes(attributes: Tensor, batch: int, faces: Tensor) -> None:
     Raises:
         ValueError: says what was expected and what came.
     """
-    if attributes.ndim not in (2, 3) or (attributes.ndim == 3 and len(attributes) != batch):
+    if attributes.ndim not in (2, 3) or (attributes.ndim == 3 and attributes.shape[0] != batch):
         raise ValueError(f"attributes must be [N, D] or [{batch}, N, D], got {list(attributes.shape)}")
     if not attributes.is_floating_point():
         raise ValueError(f"attributes must be floating point, got {attributes.dtype}")

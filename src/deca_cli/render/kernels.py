@@ -13,7 +13,7 @@ from deca_cli.errors import DeviceError
 
 SOURCE = Path(__file__).with_name("rasterize.cu")
 KERNELS = (
-    "draw_triangles", "draw_large", "resolve", "interpolate", "interpolate_backward", "rasterize_backward",
+    "clear_keys", "draw_triangles", "resolve", "interpolate", "interpolate_backward", "rasterize_backward",
 )  # fmt: skip
 BLOCK = 128  # BLOCK in rasterize.cu
 
@@ -26,26 +26,29 @@ class Launcher:
         self._device_index = device_index
         self._kernels = _compile(device_index, double)
         self._launch = core.launch
-        self._stream_of = core.Stream.from_handle
-        self._config_of = core.LaunchConfig
         self._device = core.Device(device_index)
-        self._streams: dict[int, Any] = {}
-        self._configs: dict[int, Any] = {}
         self._ready = threading.local()  # threads in which this GPU's context has been made current
+        self._stream_of = functools.lru_cache(maxsize=256)(core.Stream.from_handle)
+        self._grid_of = functools.lru_cache(maxsize=1024)(lambda blocks: core.LaunchConfig(grid=blocks, block=BLOCK))
 
-    def start(self, name: str, blocks: int, *arguments: Any) -> None:  # noqa: ANN401 - pointers and numpy scalars
-        """Start one kernel with that many blocks. The GPU must be torch's current device; nothing waits."""
-        config = self._configs.get(blocks)
-        if config is None:
-            config = self._configs[blocks] = self._config_of(grid=blocks, block=BLOCK)
-        handle = torch.cuda.current_stream(self._device_index).cuda_stream
-        stream = self._streams.get(handle)
-        if stream is None:
-            stream = self._streams[handle] = self._stream_of(handle)
-        if not hasattr(self._ready, "set"):
+    def stream(self) -> Any:  # noqa: ANN401 - cuda-core's stream
+        """torch's current stream of this GPU, for `start`."""
+        if not hasattr(self._ready, "done"):
             self._device.set_current()
-            self._ready.set = True
-        self._launch(stream, config, self._kernels[name], *arguments)
+            self._ready.done = True
+        return self._stream_of(torch.cuda.current_stream(self._device_index).cuda_stream)
+
+    def start(self, stream: Any, name: str, blocks: int, *arguments: float) -> None:  # noqa: ANN401
+        """Start one kernel with that many blocks; nothing waits. The GPU must be torch's current device.
+
+        Args:
+            stream: of `stream`.
+            name: one of `KERNELS`.
+            blocks: of BLOCK threads each; with none, nothing is started.
+            arguments: Python ints (addresses and sizes: 64 bits in the kernel) and floats (double).
+        """
+        if blocks:
+            self._launch(stream, self._grid_of(blocks), self._kernels[name], *arguments)
 
 
 @functools.cache

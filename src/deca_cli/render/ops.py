@@ -1,78 +1,49 @@
-"""The renderer as torch operators: `torch.compile` sees each of them as one step, and autograd knows their gradients.
+"""The steps of rendering as torch operators, each known to autograd and, with its shapes, to `torch.compile`.
 
-Every operator has a shape function ("fake") and, where it is differentiable, a second operator for its gradient.
-Tensors are as `render.rasterize` and `render.interpolate` check and convert them; those functions are the ones to call.
+Every step exists twice: as an operator of the library ``deca``, for whatever traces a program, and as an
+`autograd.Function` for ordinary calls, because the dispatcher costs several times what the kernels cost to start.
+Both share what they save and how they go backward. Inputs are as `render.rasterize` and `render.interpolate` check and
+convert them; those are the functions to call.
 """
 
 # ruff: noqa: ANN401 - torch's context objects have no public type
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
-from deca_cli.render import plain
-from deca_cli.render.fragments import Rule
+from deca_cli.render import dispatch
+from deca_cli.render.dispatch import Arrays
 
-Arrays = tuple[Tensor, Tensor, Tensor]
-
-
-def draw(
-    vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
-) -> Arrays:
-    """Triangle, barycentrics and depth by the named back end; each lives in a module with an import of its own weight."""
-    arguments = (vertices, faces, height, width, cast("Rule", rule), z_offset)
-    if backend == "reference":
-        from deca_cli.render import reference
-
-        return reference.rasterize(*arguments)
-    if backend == "cpu":
-        from deca_cli.render import cpu
-
-        return cpu.rasterize(*arguments)
-    from deca_cli.render import cuda
-
-    return cuda.rasterize(*arguments)
+_ORDINARY = (Tensor, torch.nn.Parameter)
 
 
-def mix(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, *, fused: bool) -> Tensor:
-    """The picture of attributes: by the CUDA kernel if ``fused``, else in plain torch."""
-    if fused:
-        from deca_cli.render import cuda
-
-        return cuda.interpolate(triangle, barycentrics, faces, attributes)
-    return plain.interpolate(triangle, barycentrics, faces, attributes)
+def is_traced(*tensors: Tensor) -> bool:
+    """Whether the operators have to be used: something compiles, exports or wraps the call."""
+    return torch.compiler.is_compiling() or any(type(tensor) not in _ORDINARY for tensor in tensors)
 
 
-def draw_and_mix(
-    vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
-    height: int, width: int, backend: str, rule: str, z_offset: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """`draw` and `mix`; one pass over the pixels by the CUDA kernel."""
-    if backend == "cuda":
-        from deca_cli.render import cuda
-
-        return cuda.rasterize_and_interpolate(
-            vertices, faces, attribute_faces, attributes, height, width, cast("Rule", rule), z_offset
-        )
-    found = draw(vertices, faces, height, width, backend, rule, z_offset)
-    weights = found[1].to(attributes.dtype)
-    return *found, plain.interpolate(found[0], weights, attribute_faces, attributes)
+def is_tracked(*tensors: Tensor) -> bool:
+    """Whether a gradient is wanted."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-# ---- Rasterising ----
+# ---- Rasterising: (vertices, faces, height, width, backend, rule, z_offset) -> triangle, barycentrics, depth ----
 
 
 @custom_op("deca::rasterize", mutates_args=())
-def rasterize(
+def rasterize_op(
     vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Triangle, barycentrics and depth."""
-    return draw(vertices, faces, height, width, backend, rule, z_offset)
+    """`dispatch.rasterize`."""
+    return dispatch.rasterize(vertices, faces, height, width, backend, rule, z_offset)
 
 
-@rasterize.register_fake
+@rasterize_op.register_fake
 def _(
     vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
 ) -> Arrays:
@@ -80,31 +51,23 @@ def _(
 
 
 def _empty_surface(vertices: Tensor, height: int, width: int) -> Arrays:
-    shape = (len(vertices), height, width)
+    shape = (vertices.shape[0], height, width)
     triangle = vertices.new_empty(shape, dtype=torch.int32)
     return triangle, vertices.new_empty((*shape, 3)), vertices.new_empty(shape)
 
 
 @custom_op("deca::rasterize_backward", mutates_args=())
-def rasterize_backward(
+def rasterize_backward_op(
     vertices: Tensor, faces: Tensor, triangle: Tensor, to_barycentrics: Tensor | None, to_depth: Tensor | None,
     backend: str, rule: str, z_offset: float,
 ) -> Tensor:  # fmt: skip
-    """The gradient to the vertices."""
-    arguments = (vertices, faces, triangle, to_barycentrics, to_depth, cast("Rule", rule), z_offset)
-    # The CUDA kernel adds in any order; autograd's own way has a fixed one where torch is told to keep to it.
-    if backend == "reference" or (backend == "cuda" and torch.are_deterministic_algorithms_enabled()):
-        return plain.rasterize_backward(*arguments)
-    if backend == "cpu":
-        from deca_cli.render import cpu_gradients
-
-        return cpu_gradients.rasterize_backward(*arguments)
-    from deca_cli.render import cuda
-
-    return cuda.rasterize_backward(*arguments)
+    """`dispatch.rasterize_backward`."""
+    return dispatch.rasterize_backward(
+        vertices, faces, triangle, to_barycentrics, to_depth, backend, rule, z_offset
+    )
 
 
-@rasterize_backward.register_fake
+@rasterize_backward_op.register_fake
 def _(
     vertices: Tensor, faces: Tensor, triangle: Tensor, to_barycentrics: Tensor | None, to_depth: Tensor | None,
     backend: str, rule: str, z_offset: float,
@@ -112,37 +75,59 @@ def _(
     return vertices.new_empty(vertices.shape)
 
 
-def _save_rasterize(ctx: Any, inputs: tuple[Any, ...], output: Arrays) -> None:
-    vertices, faces, _, _, *settings = inputs
-    ctx.save_for_backward(vertices, faces, output[0])
-    ctx.settings = settings
-    ctx.set_materialize_grads(False)
+class Rasterize(Function):
+    """For ordinary calls; arguments and results of `dispatch.rasterize`."""
+
+    forward = staticmethod(dispatch.rasterize)
+    step_back = staticmethod(dispatch.rasterize_backward)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Arrays) -> None:
+        """Keep what the gradient needs."""
+        vertices, faces, _, _, *ctx.settings = inputs
+        ctx.save_for_backward(vertices, faces, output[0])
+        ctx.set_materialize_grads(False)
+
+    @classmethod
+    @once_differentiable
+    def backward(
+        cls, ctx: Any, _: Tensor | None, to_barycentrics: Tensor | None, to_depth: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        """To the vertices."""
+        gradient = None
+        if to_barycentrics is not None or to_depth is not None:
+            gradient = cls.step_back(*ctx.saved_tensors, to_barycentrics, to_depth, *ctx.settings)
+        return gradient, *([None] * 6)
 
 
-def _rasterize_backward(
-    ctx: Any, _: Tensor | None, to_barycentrics: Tensor | None, to_depth: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    gradient = None
-    if to_barycentrics is not None or to_depth is not None:
-        gradient = rasterize_backward(*ctx.saved_tensors, to_barycentrics, to_depth, *ctx.settings)
-    return gradient, *([None] * 6)
+class TracedRasterize(Rasterize):
+    """The same with operators."""
+
+    step_back = staticmethod(rasterize_backward_op)
 
 
-rasterize.register_autograd(_rasterize_backward, setup_context=_save_rasterize)
+rasterize_op.register_autograd(TracedRasterize.backward, setup_context=Rasterize.setup_context)
 
 
-# ---- Interpolating ----
+def rasterize(vertices: Tensor, *others: Any) -> Arrays:
+    """`dispatch.rasterize`, for autograd and for compilers."""
+    if is_traced(vertices):
+        return rasterize_op(vertices, *others)
+    return Rasterize.apply(vertices, *others) if is_tracked(vertices) else dispatch.rasterize(vertices, *others)
+
+
+# ---- Interpolating: (triangle, barycentrics, faces, attributes, fused) -> picture ----
 
 
 @custom_op("deca::interpolate", mutates_args=())
-def interpolate(
+def interpolate_op(
     triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool
 ) -> Tensor:
-    """The picture of attributes over known triangles."""
-    return mix(triangle, barycentrics, faces, attributes, fused=fused)
+    """`dispatch.interpolate`."""
+    return dispatch.interpolate(triangle, barycentrics, faces, attributes, fused)
 
 
-@interpolate.register_fake
+@interpolate_op.register_fake
 def _(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool) -> Tensor:
     return _empty_picture(triangle, attributes, fused=fused)
 
@@ -156,50 +141,74 @@ def _empty_picture(triangle: Tensor, attributes: Tensor, *, fused: bool) -> Tens
 
 
 @custom_op("deca::interpolate_backward", mutates_args=())
-def interpolate_backward(
+def interpolate_backward_op(
     gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients to the attributes and to the barycentrics."""
-    if fused and not torch.are_deterministic_algorithms_enabled():
-        from deca_cli.render import cuda
-
-        return cuda.interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
-    return plain.interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
+    """`dispatch.interpolate_backward`."""
+    return dispatch.interpolate_backward(gradient, triangle, barycentrics, faces, attributes, fused)
 
 
-@interpolate_backward.register_fake
+@interpolate_backward_op.register_fake
 def _(
     gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool
 ) -> tuple[Tensor, Tensor]:
     return attributes.new_empty(attributes.shape), barycentrics.new_empty(barycentrics.shape)
 
 
-def _save_interpolate(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    *tensors, ctx.fused = inputs
-    ctx.save_for_backward(*tensors)
+class Interpolate(Function):
+    """For ordinary calls; arguments and results of `dispatch.interpolate`."""
+
+    forward = staticmethod(dispatch.interpolate)
+    step_back = staticmethod(dispatch.interpolate_backward)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        """Keep what the gradient needs."""
+        *tensors, ctx.fused = inputs
+        ctx.save_for_backward(*tensors)
+
+    @classmethod
+    @once_differentiable
+    def backward(cls, ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """To attributes and barycentrics."""
+        to_attributes, to_barycentrics = cls.step_back(gradient, *ctx.saved_tensors, ctx.fused)
+        return None, to_barycentrics, None, to_attributes, None
 
 
-def _interpolate_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    to_attributes, to_barycentrics = interpolate_backward(gradient, *ctx.saved_tensors, ctx.fused)
-    return None, to_barycentrics, None, to_attributes, None
+class TracedInterpolate(Interpolate):
+    """The same with operators."""
+
+    step_back = staticmethod(interpolate_backward_op)
 
 
-interpolate.register_autograd(_interpolate_backward, setup_context=_save_interpolate)
+interpolate_op.register_autograd(TracedInterpolate.backward, setup_context=Interpolate.setup_context)
 
 
-# ---- Both at once ----
+def interpolate(
+    triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, *, fused: bool
+) -> Tensor:
+    """`dispatch.interpolate`, for autograd and for compilers."""
+    arguments = (triangle, barycentrics, faces, attributes, fused)
+    if is_traced(triangle, barycentrics, attributes):
+        return interpolate_op(*arguments)
+    return Interpolate.apply(*arguments) if is_tracked(barycentrics, attributes) else dispatch.interpolate(*arguments)
+
+
+# ---- Both: (vertices, faces, attribute faces, attributes, height, width, backend, rule, z_offset) ----
 
 
 @custom_op("deca::rasterize_and_interpolate", mutates_args=())
-def rasterize_and_interpolate(
+def both_op(
     vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
     height: int, width: int, backend: str, rule: str, z_offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Triangle, barycentrics, depth and picture."""
-    return draw_and_mix(vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset)
+    """`dispatch.rasterize_and_interpolate`."""
+    return dispatch.rasterize_and_interpolate(
+        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset
+    )
 
 
-@rasterize_and_interpolate.register_fake
+@both_op.register_fake
 def _(
     vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
     height: int, width: int, backend: str, rule: str, z_offset: float,
@@ -208,26 +217,56 @@ def _(
     return *surface, _empty_picture(surface[0], attributes, fused=backend == "cuda")
 
 
-def _save_both(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    vertices, faces, attribute_faces, attributes, _, _, *settings = inputs
-    ctx.save_for_backward(vertices, faces, output[0], output[1], attribute_faces, attributes)
-    ctx.settings = settings
-    ctx.set_materialize_grads(False)
+class Both(Function):
+    """For ordinary calls; arguments and results of `dispatch.rasterize_and_interpolate`."""
+
+    forward = staticmethod(dispatch.rasterize_and_interpolate)
+    rasterize_back = staticmethod(dispatch.rasterize_backward)
+    interpolate_back = staticmethod(dispatch.interpolate_backward)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what the gradient needs."""
+        vertices, faces, attribute_faces, attributes, _, _, *ctx.settings = inputs
+        ctx.save_for_backward(vertices, faces, output[0], output[1], attribute_faces, attributes)
+        ctx.set_materialize_grads(False)
+
+    @classmethod
+    @once_differentiable
+    def backward(
+        cls, ctx: Any, _: Tensor | None, to_barycentrics: Tensor | None, to_depth: Tensor | None,
+        to_picture: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        """To vertices and attributes."""
+        vertices, faces, triangle, barycentrics, attribute_faces, attributes = ctx.saved_tensors
+        to_attributes = to_vertices = None
+        if to_picture is not None:
+            to_attributes, through = cls.interpolate_back(
+                to_picture, triangle, barycentrics, attribute_faces, attributes, ctx.settings[0] == "cuda"
+            )
+            to_barycentrics = through if to_barycentrics is None else to_barycentrics + through
+        if ctx.needs_input_grad[0] and (to_barycentrics is not None or to_depth is not None):
+            to_vertices = cls.rasterize_back(vertices, faces, triangle, to_barycentrics, to_depth, *ctx.settings)
+        return to_vertices, None, None, to_attributes, *([None] * 5)
 
 
-def _backward_of_both(
-    ctx: Any, _: Tensor | None, to_barycentrics: Tensor | None, to_depth: Tensor | None, gradient: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    vertices, faces, triangle, barycentrics, attribute_faces, attributes = ctx.saved_tensors
-    to_attributes = to_vertices = None
-    if gradient is not None:
-        to_attributes, through = interpolate_backward(
-            gradient, triangle, barycentrics, attribute_faces, attributes, ctx.settings[0] == "cuda"
-        )
-        to_barycentrics = through if to_barycentrics is None else to_barycentrics + through
-    if ctx.needs_input_grad[0] and (to_barycentrics is not None or to_depth is not None):
-        to_vertices = rasterize_backward(vertices, faces, triangle, to_barycentrics, to_depth, *ctx.settings)
-    return to_vertices, None, None, to_attributes, *([None] * 5)
+class TracedBoth(Both):
+    """The same with operators."""
+
+    rasterize_back = staticmethod(rasterize_backward_op)
+    interpolate_back = staticmethod(interpolate_backward_op)
 
 
-rasterize_and_interpolate.register_autograd(_backward_of_both, setup_context=_save_both)
+both_op.register_autograd(TracedBoth.backward, setup_context=Both.setup_context)
+
+
+def rasterize_and_interpolate(
+    vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor, *others: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`dispatch.rasterize_and_interpolate`, for autograd and for compilers."""
+    arguments = (vertices, faces, attribute_faces, attributes, *others)
+    if is_traced(vertices, attributes):
+        return both_op(*arguments)
+    if is_tracked(vertices, attributes):
+        return Both.apply(*arguments)
+    return dispatch.rasterize_and_interpolate(*arguments)

@@ -26,12 +26,11 @@
 #define WARP_WIDTH 8       // of these, the pixels of a warp: WARP_WIDTH x WARP / WARP_WIDTH
 #endif
 #ifndef DRAW_BLOCKS
-#define DRAW_BLOCKS 8
+#define DRAW_BLOCKS 8      // blocks of a multiprocessor: limits registers
 #endif
 #ifndef RESOLVE_BLOCKS
 #define RESOLVE_BLOCKS 8
 #endif
-#define LARGE_BOX 4096     // pixels of the bounding box above which a triangle is left to the threads of the pixels
 #define LIST 1024          // numbers for the large triangles of an item: how many less one, then their ids
 #define STAGE 32           // large triangles that a block looks at together
 #define COLLINEAR 1e-12
@@ -40,6 +39,12 @@
 
 typedef unsigned long long Key;
 typedef REAL Real;
+
+// A Python int arrives in 64 bits; sizes fit into 32, in which the arithmetic is quicker.
+struct Int {
+    long long value;
+    __device__ operator int() const { return (int)value; }
+};
 
 struct Mesh {
     const Real* vertices;      // of one item
@@ -99,13 +104,12 @@ static __device__ int read_face(const void* faces, int wide, int face, int count
     return 1;
 }
 
-// Corners in pixels, bounding box and inverse area. Returns 0 for a triangle that is not drawn.
-static __device__ int set_up(const Mesh* mesh, int face, const Target* target, Triangle* t) {
+// Corners in pixels and z + offset. Returns 0 if the face refers to a vertex that does not exist.
+static __device__ int load(const Mesh* mesh, int face, const Target* target, Triangle* t) {
     int corners[3];
     if (!read_face(mesh->faces, mesh->wide, face, mesh->vertex_count, corners)) return 0;
     const Real *v0 = mesh->vertices + 3ll * corners[0], *v1 = mesh->vertices + 3ll * corners[1];
     const Real* v2 = mesh->vertices + 3ll * corners[2];
-
     double half_width = target->width / 2.0, half_height = target->height / 2.0;
     t->x0 = v0[0] * half_width + (half_width - 0.5);
     t->x1 = v1[0] * half_width + (half_width - 0.5);
@@ -116,6 +120,23 @@ static __device__ int set_up(const Mesh* mesh, int face, const Target* target, T
     t->z0 = v0[2] + target->z_offset;
     t->z1 = v1[2] + target->z_offset;
     t->z2 = v2[2] + target->z_offset;
+    return 1;
+}
+
+// The divisions of a triangle that is drawn.
+static __device__ void divide(const Target* target, Triangle* t) {
+    double area = (t->x1 - t->x0) * (t->y2 - t->y0) - (t->x2 - t->x0) * (t->y1 - t->y0);
+    t->inverse = 1.0 / (area - target->epsilon);
+    if (target->standard) {
+        t->z0 = 1.0 / t->z0;
+        t->z1 = 1.0 / t->z1;
+        t->z2 = 1.0 / t->z2;
+    }
+}
+
+// All of a triangle. Returns 0 if it is not drawn: wrong or not finite corners, no pixel centre in its box, no area.
+static __device__ int set_up(const Mesh* mesh, int face, const Target* target, Triangle* t) {
+    if (!load(mesh, face, target, t)) return 0;
     if (!all_finite(t->x0, t->x1, t->x2) || !all_finite(t->y0, t->y1, t->y2) || !all_finite(t->z0, t->z1, t->z2)) return 0;
 
     int right = (int)floor(fmax(fmin(largest(t->x0, t->x1, t->x2), target->width - 1.0), -1.0));
@@ -127,14 +148,8 @@ static __device__ int set_up(const Mesh* mesh, int face, const Target* target, T
     if (t->columns <= 0 || t->rows <= 0) return 0;
 
     double p = (t->x1 - t->x0) * (t->y2 - t->y0), q = (t->x2 - t->x0) * (t->y1 - t->y0);
-    double area = p - q;
-    if (!(fabs(area) > COLLINEAR * (fabs(p) + fabs(q))) || !(fabs(area) > target->epsilon)) return 0;
-    t->inverse = 1.0 / (area - target->epsilon);
-    if (target->standard) {
-        t->z0 = 1.0 / t->z0;
-        t->z1 = 1.0 / t->z1;
-        t->z2 = 1.0 / t->z2;
-    }
+    if (!(fabs(p - q) > COLLINEAR * (fabs(p) + fabs(q))) || !(fabs(p - q) > target->epsilon)) return 0;
+    divide(target, t);
     return 1;
 }
 
@@ -172,14 +187,23 @@ static __device__ void draw_pixel(const Triangle* t, int face, int column, int r
         atomicMin(place, key);
 }
 
+// ---- Before: empty keys and lists ----------------------------------------------------------------------------------
+
+// Launch: enough threads for `count` pairs of keys.
+extern "C" __global__ void __launch_bounds__(BLOCK) clear_keys(ulonglong2* keys, long long count) {
+    long long place = (long long)blockIdx.x * BLOCK + threadIdx.x;
+    if (place < count) keys[place] = make_ulonglong2(EMPTY_KEY, EMPTY_KEY);
+}
+
 // ---- First pass: every triangle into the keys --------------------------------------------------------------------
 
 // A warp takes `share` (a power of two up to WARP) triangles. The pixels of their bounding boxes are numbered through, and
-// its lanes take these numbers in turn, so that all lanes are busy whatever the sizes. Large triangles are put on the list.
+// its lanes take these numbers in turn, so that all lanes are busy whatever the sizes. Triangles with more pixels than
+// `large_box` are put on the list and left to the last pass.
 // Launch: B * ceil(F / (share * BLOCK / WARP)) blocks.
 extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
-    const Real* vertices, const void* faces, Key* keys, int wide, int batch, int vertex_count, int face_count,
-    int height, int width, int standard, double epsilon, double z_offset, int share) {
+    const Real* vertices, const void* faces, Key* keys, Int wide, Int batch, Int vertex_count, Int face_count, Int
+    height, Int width, Int standard, double epsilon, double z_offset, Int share, Int large_box) {
     __shared__ Triangle triangles[BLOCK];
     __shared__ int owners[BLOCK], starts[BLOCK];  // of the triangles with pixels, in their order
     Target target = {height, width, standard, epsilon, z_offset};
@@ -194,7 +218,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
     int area = 0, unlisted = 0;
     if (lane < share && first + lane < face_count && set_up(&mesh, first + lane, &target, &t)) {
         long long box = (long long)t.columns * t.rows;
-        if (box <= LARGE_BOX) {
+        if (box <= large_box) {
             area = (int)box;
         } else {
             int slot = atomicAdd(list, 1) + 1;
@@ -227,7 +251,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
         if (base + lane < total) {
             int owner = owners[warp + rank], number = base + lane - starts[warp + rank];
             const Triangle* theirs = &triangles[warp + owner];
-            // Numbers up to LARGE_BOX: the half keeps the quotient far from an integer, whatever its rounding.
+            // Numbers up to large_box, 2^16 or less: the half keeps the quotient far from an integer, whatever its rounding.
             int row = (int)__fdividef(number + 0.5f, (float)theirs->columns);
             int column = number - row * theirs->columns;
             draw_pixel(theirs, first + owner, theirs->left + column, theirs->top + row, &target, picture);
@@ -272,49 +296,34 @@ static __device__ int touches(const Triangle* t, int tile, int width) {
            t->top + t->rows > top;
 }
 
-// Second pass, the large triangles: one thread a pixel, all triangles of the list that touch its tile, in any order.
-// Launch: `parts` blocks for every item, which take its tiles in turn; with nothing on the list they end at once.
-extern "C" __global__ void __launch_bounds__(BLOCK) draw_large(
-    const Real* vertices, const void* faces, Key* keys, int wide, int batch, int vertex_count, int face_count,
-    int height, int width, int standard, double epsilon, double z_offset, int parts) {
+// The least key of this thread's pixel among the large triangles. Called by all threads of the block.
+static __device__ Key nearest_large(const int* list, int count, const Mesh* mesh, const Target* target, int tile, Pixel p) {
     __shared__ Triangle staged[STAGE];
     __shared__ int ids[STAGE];
     __shared__ int kept;
-    Target target = {height, width, standard, epsilon, z_offset};
-    long long pixels = (long long)height * width;
-    int tiles = tiles_of(height, width), item = blockIdx.x / parts;
-    Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
-    const int* list = (const int*)(keys + batch * pixels) + (long long)item * LIST;
-    int count = min(list[0] + 1, LIST - 1);
-    if (count == 0) return;
-    for (int tile = blockIdx.x - item * parts; tile < tiles; tile += parts) {
-        Pixel p = pixel_of(tile, height, width);
-        Key best = EMPTY_KEY;
-        for (int from = 0; from < count; from += STAGE) {
-            __syncthreads();
-            if (threadIdx.x == 0) kept = 0;
-            __syncthreads();
-            int next = from + (int)threadIdx.x;
-            if (threadIdx.x < STAGE && next < count) {
-                Triangle t;
-                if (set_up(&mesh, list[1 + next], &target, &t) && touches(&t, tile, width)) {
-                    int slot = atomicAdd(&kept, 1);
-                    staged[slot] = t;
-                    ids[slot] = list[1 + next];
-                }
-            }
-            __syncthreads();
-            for (int k = 0; k < kept; k++) {
-                int column = p.column - staged[k].left, row = p.row - staged[k].top;
-                if (column < 0 || column >= staged[k].columns || row < 0 || row >= staged[k].rows) continue;
-                Key key = key_at(&staged[k], ids[k], p.column, p.row, standard);
-                if (key < best) best = key;
+    Key best = EMPTY_KEY;
+    for (int from = 0; from < count; from += STAGE) {
+        __syncthreads();
+        if (threadIdx.x == 0) kept = 0;
+        __syncthreads();
+        int next = from + (int)threadIdx.x;
+        if (threadIdx.x < STAGE && next < count) {
+            Triangle t;
+            if (set_up(mesh, list[next], target, &t) && touches(&t, tile, target->width)) {
+                int slot = atomicAdd(&kept, 1);
+                staged[slot] = t;
+                ids[slot] = list[next];
             }
         }
-        // No other thread has this pixel now; one outside the picture is in no bounding box.
-        Key* place = keys + item * pixels + p.place;
-        if (best != EMPTY_KEY && best < *place) *place = best;
+        __syncthreads();
+        for (int k = 0; k < kept; k++) {
+            int column = p.column - staged[k].left, row = p.row - staged[k].top;
+            if (column < 0 || column >= staged[k].columns || row < 0 || row >= staged[k].rows) continue;
+            Key key = key_at(&staged[k], ids[k], p.column, p.row, target->standard);
+            if (key < best) best = key;
+        }
     }
+    return best;
 }
 
 // D channels of one pixel from the rows of its corners; `picture` is the pixel's place in the first channel.
@@ -330,13 +339,13 @@ static __device__ void clear(int channels, Real* picture, long long pixels) {
     for (int d = 0; d < channels; d++) picture[d * pixels] = (Real)0;
 }
 
-// Last pass, one thread a pixel: the winner's id, its barycentrics and depth once more, and the mixed attributes
+// Last pass, one thread a pixel: the large triangles, then the winner's id, its barycentrics and depth once more, and the mixed attributes
 // (if channels > 0). Launch: one block for every tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
-    const Real* vertices, const void* faces, const Key* keys, int* triangle, Real* barycentrics, Real* depth, int wide,
-    int batch, int vertex_count, int face_count, int height, int width, int standard, double epsilon, double z_offset,
-    const void* attribute_faces, const Real* attributes, Real* picture, int attribute_wide, int attribute_count,
-    long long stride, int channels) {
+    const Real* vertices, const void* faces, const Key* keys, int* triangle, Real* barycentrics, Real* depth, Int
+    wide, Int batch, Int vertex_count, Int face_count, Int height, Int width, Int standard, double epsilon, double
+    z_offset, const void* attribute_faces, const Real* attributes, Real* picture, Int attribute_wide, Int
+    attribute_count, long long stride, Int channels) {
     __shared__ Real weights[3 * BLOCK];
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
@@ -347,12 +356,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
     long long place = item * pixels + p.place;
     Key key = p.inside ? keys[place] : EMPTY_KEY;
+    const int* list = (const int*)(keys + batch * pixels) + (long long)item * LIST;
+    int large = min(list[0] + 1, LIST - 1);
+    if (large > 0) {
+        Key other = nearest_large(list + 1, large, &mesh, &target, tile, p);
+        if (p.inside && other < key) key = other;
+    }
+
     int face = -1;
     Real b0 = 0, b1 = 0, b2 = 0, z = infinity();
     if (key != EMPTY_KEY) {
         Triangle t;
         face = (int)(key & 0xffffffffull);
-        set_up(&mesh, face, &target, &t);
+        load(&mesh, face, &target, &t);
+        divide(&target, &t);
         Sample s = sample(&t, p.column, p.row, standard);
         b0 = (Real)s.b0;
         b1 = (Real)s.b1;
@@ -389,8 +406,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
 
 // Attributes mixed over known triangles. Launch: one block for every tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK) interpolate(
-    const int* triangle, const Real* barycentrics, const void* faces, const Real* attributes, Real* picture, int wide,
-    int batch, int face_count, int attribute_count, long long stride, int channels, int height, int width) {
+    const int* triangle, const Real* barycentrics, const void* faces, const Real* attributes, Real* picture, Int
+    wide, Int batch, Int face_count, Int attribute_count, long long stride, Int channels, Int height, Int width) {
     long long pixels = (long long)height * width;
     int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;
     Pixel p = pixel_of(tile, height, width);
@@ -436,8 +453,8 @@ static __device__ Real run_sum(Real value, Run run) {
 // additions to gradient_attributes (zeros at the start) is not fixed. Launch: one block for every tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK) interpolate_backward(
     const Real* gradient, const int* triangle, const Real* barycentrics, const void* faces, const Real* attributes,
-    Real* gradient_attributes, Real* gradient_barycentrics, int wide, int batch, int face_count, int attribute_count,
-    long long stride, int channels, int height, int width) {
+    Real* gradient_attributes, Real* gradient_barycentrics, Int wide, Int batch, Int face_count, Int
+    attribute_count, long long stride, Int channels, Int height, Int width) {
     long long pixels = (long long)height * width;
     int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;
     Pixel p = pixel_of(tile, height, width);
@@ -515,9 +532,9 @@ static __device__ void corner_gradients(const Triangle* t, Pixel p, const Target
 // Gradients of barycentrics and depth (either may be null) added to gradient_vertices (zeros at the start); the order of
 // the additions is not fixed. Launch: one block for every tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK) rasterize_backward(
-    const Real* vertices, const void* faces, const int* triangle, const Real* gradient_barycentrics,
-    const Real* gradient_depth, Real* gradient_vertices, int wide, int batch, int vertex_count, int face_count,
-    int height, int width, int standard, double epsilon, double z_offset) {
+    const Real* vertices, const void* faces, const int* triangle, const Real* gradient_barycentrics, const Real*
+    gradient_depth, Real* gradient_vertices, Int wide, Int batch, Int vertex_count, Int face_count, Int height, Int
+    width, Int standard, double epsilon, double z_offset) {
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
     int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;

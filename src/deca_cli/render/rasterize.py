@@ -4,10 +4,9 @@ import torch
 from torch import Tensor
 
 from deca_cli.errors import DeviceError
-from deca_cli.render import ops
+from deca_cli.render import dispatch, ops
 from deca_cli.render.fragments import BACKENDS, DEFAULT_Z_OFFSET, RULES, Backend, Fragments, Rule
 from deca_cli.render.interpolate import check_attributes, interpolate
-from deca_cli.render.tracing import is_plain_call
 
 
 def rasterize(
@@ -55,9 +54,9 @@ def rasterize(
     chosen = _choose(backend, vertices)
     arguments = (_as_real(vertices), faces, height, width, chosen, rule, z_offset)
     # The reference is differentiable as it is; it defines the gradients, too.
-    plain = is_plain_call(vertices) or (chosen == "reference" and not torch.compiler.is_compiling())
-    found = (ops.draw if plain else ops.rasterize)(*arguments)
-    return Fragments(*found, backend=chosen)
+    itself = chosen == "reference" and not torch.compiler.is_compiling()
+    triangle, barycentrics, depth = (dispatch if itself else ops).rasterize(*arguments)
+    return Fragments(triangle, barycentrics, depth, chosen)
 
 
 def rasterize_and_interpolate(
@@ -96,19 +95,22 @@ def rasterize_and_interpolate(
     """
     _check(vertices, faces, height, width, backend, rule)
     rows = faces if attribute_faces is None else attribute_faces
-    if len(rows) != len(faces):
-        raise ValueError(f"attribute_faces must be as many as faces, {len(faces)}, got {len(rows)}")
-    check_attributes(attributes, len(vertices), rows)
+    if rows.shape[0] != faces.shape[0]:
+        raise ValueError(
+            f"attribute_faces must be as many as faces, {faces.shape[0]}, got {rows.shape[0]}"
+        )
+    check_attributes(attributes, vertices.shape[0], rows)
     chosen = _choose(backend, vertices)
     if chosen == "reference" and not torch.compiler.is_compiling():
         fragments = rasterize(vertices, faces, height, width, backend=chosen, rule=rule, z_offset=z_offset)
         return fragments, interpolate(fragments, rows, attributes)
     points = _as_real(vertices)
     values = attributes if attributes.dtype == points.dtype else attributes.to(points.dtype)
-    arguments = (points, faces, rows, values, height, width, chosen, rule, z_offset)
-    both = ops.draw_and_mix if is_plain_call(vertices, attributes) else ops.rasterize_and_interpolate
-    *found, picture = both(*arguments)
-    return Fragments(*found, backend=chosen), picture.to(attributes.dtype)
+    triangle, barycentrics, depth, picture = ops.rasterize_and_interpolate(
+        points, faces, rows, values, height, width, chosen, rule, z_offset
+    )
+    picture = picture if values is attributes else picture.to(attributes.dtype)
+    return Fragments(triangle, barycentrics, depth, chosen), picture
 
 
 def _choose(backend: Backend, vertices: Tensor) -> Backend:
