@@ -74,6 +74,14 @@ def test_everybody_is_shown_once_a_pass_and_never_to_two_processes(folder):
     assert sorted(second_pass) == TRAIN
 
 
+def test_processes_together_show_what_one_process_would_show(folder):
+    alone = list(islice(open_loader(folder, batch_size=4).batches(), 2))
+    for rank in range(2):
+        shared = open_loader(folder, rank=rank, world=2, batch_size=2)
+        for one, other in zip(alone, islice(shared.batches(), 2), strict=True):
+            assert torch.equal(one.images[2 * rank : 2 * rank + 2], other.images)
+
+
 def test_held_out_people_are_shown_in_validation_only(folder):
     seen = {person for batch in islice(open_loader(folder).batches(), 6) for person in people_of(batch.names)}
     assert sorted(seen) == TRAIN

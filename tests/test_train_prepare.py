@@ -76,7 +76,8 @@ def photos(tmp_path):
 def run(pack, tmp_path):
     def invoke(*arguments: object, output="set", code=0) -> object:
         words = ["train", "prepare", *map(str, arguments), "--model", str(pack), "--device", "cpu"]
-        words += ["--workers", "1", "--least-score", "0", "-o", str(tmp_path / output)]
+        words += ["--workers", "1", "--least-score", "0"]
+        words += [] if "-o" in words else ["-o", str(tmp_path / output)]
         result = CliRunner().invoke(app, words)
         assert "Traceback" not in result.output
         assert result.exit_code == code, result.output
@@ -276,6 +277,20 @@ def test_photos_of_equal_names_stay_apart(tmp_path):
     names = [file.name for file in find_sources(tmp_path / "photos").files]
     assert len(set(names)) == 3
     assert "sub__a" in names
+
+
+def test_folders_behind_links_count_once_even_if_they_lead_back(photos, tmp_path):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all/anna").symlink_to(photos / "anna")
+    (photos / "anna/loop").symlink_to(tmp_path / "all")
+    found = find_sources(tmp_path / "all")
+    assert [(file.person, file.name) for file in found.files] == [("anna", "0"), ("anna", "1")]
+
+
+def test_a_dataset_among_its_photos_is_refused(run, photos):
+    result = run(photos, "-o", photos / "set", code=2)
+    assert "would lie among the photos" in result.output
+    assert not (photos / "set").exists()
 
 
 def test_a_second_run_does_only_what_is_new_or_changed(run, photos, tmp_path):

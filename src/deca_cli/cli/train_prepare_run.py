@@ -17,6 +17,7 @@ from rich.text import Text
 from deca_cli.atomic import check_writable
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
 from deca_cli.cores import usable_cores
+from deca_cli.errors import UsageError
 from deca_cli.packs.folders import best_installed, pack_folder
 from deca_cli.photo.detectors import choose_detector
 from deca_cli.pipeline.start import choose_device
@@ -62,6 +63,10 @@ def run_prepare(job: PrepareJob) -> int:
     device = choose_device(job.device)
     found = find_sources(job.photos, job.masks)
     output = job.output or _beside(Path(job.photos), "-dataset")
+    if output.resolve().is_relative_to(Path(job.photos).expanduser().resolve()):
+        raise UsageError(
+            f"The dataset {output} would lie among the photos in {job.photos}. Choose a folder outside."
+        )
     check_writable(output)
     model = job.model or best_installed()
     pack_folder(model)

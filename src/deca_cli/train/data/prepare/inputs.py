@@ -81,7 +81,14 @@ def find_sources(where: str | os.PathLike[str], masks: Path | None = None) -> Fo
 
 def _in_folder(folder: Path) -> Found:
     found = Found()
-    for root, folders, names in os.walk(folder, onerror=lambda error: _note_closed(error, found)):
+    seen: set[str] = set()  # a link may lead back
+    for root, folders, names in os.walk(
+        folder, onerror=lambda error: _note_closed(error, found), followlinks=True
+    ):
+        if (place := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in sorted((Path(root, name) for name in names if not name.startswith(".")), key=natural_key):
             _sort_in(path, path.relative_to(folder), found)
