@@ -153,3 +153,14 @@ def test_half_of_the_brow_lies_below_its_landmarks_and_two_thirds_of_its_hair(op
     assert 0.58 < below < 0.8
     within = (fields_.brow_start > 0) & (fields_.brow_stop > 0)
     assert cover[beside & within].sum() > 0.88 * cover[beside].sum()  # it ends where the landmarks end
+
+
+def test_resampling_keeps_flat_lines_and_slow_waves_and_loses_fine_ones():
+    factor = torch.tensor([0.3, 0.5, 0.8])
+    matrix = degrade.resampling(factor, 1 / factor, 64)
+    assert torch.allclose(matrix.sum(-1), torch.ones(3, 64), atol=1e-5)
+    place = (torch.arange(64) + 0.5) / 64
+    slow, fine = torch.sin(2 * torch.pi * place), torch.sin(2 * torch.pi * 30 * place)
+    inside = slice(8, 56)
+    assert ((matrix @ slow - slow)[:, inside].abs() < 0.1).all()
+    assert ((matrix @ fine)[:2, inside].abs() < 0.2).all()

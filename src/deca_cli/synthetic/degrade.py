@@ -150,8 +150,10 @@ def lower_resolution(draws: Draws, picture: Tensor, share: float = 0.4) -> Tenso
     n, size = picture.shape[0], picture.shape[-1]
     factor = draws.log_uniform(n, low=0.24, high=0.85)
     filtered = draws.chance(0.6, n)
-    matrix = resampling(factor, torch.where(filtered, 1 / factor, 1.0), size)[:, None]
-    small = matrix @ picture @ matrix.mT
+    across = resampling(factor, torch.where(filtered, 1 / factor, 1.0), size).mT  # acts on a row of pixels
+    # Rows of all colours in one product, then columns: no copy of the matrices per colour.
+    rows = (picture.flatten(1, 2) @ across).view(picture.shape).mT
+    small = (rows.flatten(1, 2) @ across).view(picture.shape).mT
     return torch.where(draws.chance(share, n, 1, 1, 1), small, picture).clamp(0, 1)
 
 
