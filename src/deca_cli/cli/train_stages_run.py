@@ -92,17 +92,18 @@ def settings_of(request: Request) -> Loaded:
     if request.head is not None:
         settings = replace(settings, model=replace(settings.model, head=request.head))
         written.add("model.head")
-    return Loaded(_length(settings, request), frozenset(written), loaded.notes)
+    settings = _length(settings, request, written)
+    return Loaded(settings, frozenset(written), loaded.notes)
 
 
-def _length(settings: TrainSettings, request: Request) -> TrainSettings:
-    """--steps and --minutes replace the lengths of the configuration."""
+def _length(settings: TrainSettings, request: Request, written: set[str]) -> TrainSettings:
+    """--steps and --minutes replace the published lengths."""
     train = settings.train
     if request.steps is not None:
         train = replace(train, max_steps=request.steps, max_epochs=ENDLESS)
     if request.minutes is not None:
         train = replace(train, max_minutes=request.minutes, max_epochs=ENDLESS)
-        if request.steps is None:
+        if request.steps is None and "train.max_steps" not in written:
             train = replace(train, max_steps=ENDLESS)
     return replace(settings, train=train)
 
