@@ -91,11 +91,27 @@ def train_synthetic(
     """
     settings = replace(settings, generator=replace(settings.generator, detail=settings.detail_size > 0))
     with joined_processes(device) as process:
+        state = _state_of(output, settings, process.device) if resume else None
         torch.manual_seed(settings.seed)
         run = _Run(head_file, output, settings, process, StepClock(process.device, timings))
-        if resume:
-            run.resume()
+        if state is not None:
+            run.resume(state)
         return run.train(report)
+
+
+def _state_of(output: Path, settings: SyntheticSettings, device: torch.device) -> RunState:
+    """The state to go on from.
+
+    Raises:
+        UsageError: there is none, or it belongs to other settings.
+    """
+    state = read_state(output, device)
+    if state.settings != settings_text(settings):
+        raise UsageError(
+            f"The run in {output} was started with other settings (see {output / 'pack' / SETTINGS_FILE}): "
+            "resume it with the same ones, or start a new run in another folder with --init."
+        )
+    return state
 
 
 class _Run:
@@ -125,7 +141,8 @@ class _Run:
         self.optimizer = make_optimizer(self.network, settings)
         self.clipped = clipped_groups(self.network)
         self.average = MovingAverage(self.network, settings.ema)
-        self.validation = Validation(head, found, settings) if process.first else None
+        wanted = process.first and settings.validation_faces > 0
+        self.validation = Validation(head, found, settings) if wanted else None
         self.generator = FaceGenerator(
             head, found, generator, stream_seed(settings.seed, process.rank, step=0)
         )
@@ -144,18 +161,8 @@ class _Run:
             provenance["settings"] = (folder / SETTINGS_FILE).read_text(encoding="utf-8")
         return {f"earlier_{name}": provenance[name] for name in kept if name in provenance}
 
-    def resume(self) -> None:
-        """Go on where the state in the output folder ends.
-
-        Raises:
-            UsageError: there is none, or it belongs to other settings.
-        """
-        state = read_state(self.output, self.process.device)
-        if state.settings != settings_text(self.settings):
-            raise UsageError(
-                f"The run in {self.output} was started with other settings (see {self.output / 'pack' / SETTINGS_FILE}): "
-                "resume it with the same ones, or start a new run in another folder with --init."
-            )
+    def resume(self, state: RunState) -> None:
+        """Go on where a state ends."""
         self.network.load_state_dict(state.network)
         self.average.state = state.average
         self.optimizer.load_state_dict(state.optimizer)
