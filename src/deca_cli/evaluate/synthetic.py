@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deca_cli.errors import ModelError
-from deca_cli.evaluate.synthetic_scans import ScanErrors, measure_scans
+from deca_cli.evaluate.synthetic_scans import Predicted, ScanErrors, measure_scans
 from deca_cli.evaluate.synthetic_wrinkles import WrinkleErrors, Wrinkles
 from deca_cli.heads.rotations import matrix_to_euler_degrees
 from deca_cli.render.lighting import sh_basis
@@ -136,7 +136,7 @@ def evaluate_synthetic(
     truth, deca = _Truth(pack, request.seed), pack.deca
     wrinkles = Wrinkles(deca.head) if pack.has_detail else None
     rows: list[FaceRows] = []
-    kept: list[tuple[SyntheticBatch, dict[str, Tensor]]] = []
+    kept: list[Predicted] = []
     for start in range(0, request.faces, BATCH):
         batch = truth.generator.batch(min(BATCH, request.faces - start))
         codes = deca.encode(batch.images).codes
@@ -149,7 +149,7 @@ def evaluate_synthetic(
             )
             wrinkles.add(batch, named, _needed(head.displacement), _needed(other))
         if start < request.scans:
-            kept.append((batch, named | {"displacement": head.displacement}))  # type: ignore[dict-item]
+            kept.append((batch, named, head.displacement))
         progress("faces", min(start + BATCH, request.faces), request.faces)
     scans = measure_scans(deca.head, kept, request.scans, lambda n: progress("scans", n, request.scans))
     joined = {name: np.concatenate([getattr(row, name) for row in rows]) for name in vars(rows[0])}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from deca_cli.heads.model import HeadModel
     from deca_cli.synthetic.generator import SyntheticBatch
+
+# Pictures and truth, predicted codes by name, predicted displacement [N, 1, U, U] in metres if the pack has detail.
+Predicted: TypeAlias = "tuple[SyntheticBatch, dict[str, Tensor], Tensor | None]"
 
 SCAN_POINTS = 6000
 MM = 1000.0
@@ -80,7 +83,7 @@ def _numpy(values: Tensor) -> NDArray[np.float64]:
 @torch.inference_mode()
 def measure_scans(
     head: HeadModel,
-    batches: Sequence[tuple[SyntheticBatch, dict[str, Tensor]]],
+    batches: Sequence[Predicted],
     count: int,
     progress: Callable[[int], None],
 ) -> ScanErrors:
@@ -88,15 +91,15 @@ def measure_scans(
 
     Args:
         head: the head model.
-        batches: pictures with the predicted codes, and `displacement` where the pack has detail.
+        batches: pictures with what was predicted for them.
         count: how many faces.
         progress: told how many are done.
     """
     surfaces = _Surfaces(head)
     found: dict[str, list[NDArray[np.floating]]] = {"neutral": [], "coarse": [], "detail": []}
-    faces = [(batch, codes, row) for batch, codes in batches for row in range(len(batch.images))][:count]
-    for done, (batch, codes, row) in enumerate(faces, 1):
-        for name, distances in _measure_face(surfaces, batch, codes, slice(row, row + 1)).items():
+    faces = [(predicted, row) for predicted in batches for row in range(len(predicted[0].images))][:count]
+    for done, (predicted, row) in enumerate(faces, 1):
+        for name, distances in _measure_face(surfaces, *predicted, slice(row, row + 1)).items():
             found[name].append(distances)
         progress(done)
     means = {name: summarise(pool(values)) if values else None for name, values in found.items()}
@@ -104,7 +107,11 @@ def measure_scans(
 
 
 def _measure_face(
-    surfaces: _Surfaces, batch: SyntheticBatch, codes: dict[str, Tensor], row: slice
+    surfaces: _Surfaces,
+    batch: SyntheticBatch,
+    codes: dict[str, Tensor],
+    wrinkles: Tensor | None,
+    row: slice,
 ) -> dict[str, NDArray[np.floating]]:
     """Distances in mm by kind."""
     head, protocol = surfaces.head, Protocol()
@@ -117,7 +124,6 @@ def _measure_face(
     pictured = head.unposed(codes["shape"][row], codes["expression"][row])
     marks = surfaces.seven(pictured)
     measured["coarse"] = measure(scan, surfaces.coarse(pictured), marks, protocol)
-    wrinkles = codes["displacement"]
     if wrinkles is not None:
         measured["detail"] = measure(scan, surfaces.dense(pictured, wrinkles[row]), marks, protocol)
     return {name: value.distances for name, value in measured.items()}

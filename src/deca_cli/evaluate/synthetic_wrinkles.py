@@ -76,14 +76,14 @@ class Wrinkles:
         self._count("true_shape", coarse_angle, detail_angle, self.face.expand_as(coarse_angle))
         self._count("wrinkled", coarse_angle, detail_angle, self.face & (coarse_angle > WRINKLED_DEGREES))
         guess = self.head.unposed(codes["shape"], codes["expression"])
-        whole = [_angles(self._normals(guess, d), truth) for d in (None, displacement)]
-        self._count("whole", *whole, self.face.expand_as(coarse_angle))
-        heights = [1e3 * (d - batch.displacement)[:, 0].abs() for d in (0.0, displacement)]
-        self._count("height", *heights, self.face.expand_as(coarse_angle))
+        rough, fine = (_angles(self._normals(guess, d), truth) for d in (None, displacement))
+        self._count("whole", rough, fine, self.face.expand_as(coarse_angle))
+        depth, off = batch.displacement[:, 0], (displacement - batch.displacement)[:, 0]
+        self._count("height", 1e3 * depth.abs(), 1e3 * off.abs(), self.face.expand_as(coarse_angle))
         elsewhere = self.head.unposed(batch.shape, batch.other_expression)
         truth = self._normals(elsewhere, batch.other_displacement)
-        pair = [_angles(self._normals(elsewhere, d), truth) for d in (None, other)]
-        self._count("other_expression", *pair, self.face.expand_as(coarse_angle))
+        rough, fine = (_angles(self._normals(elsewhere, d), truth) for d in (None, other))
+        self._count("other_expression", rough, fine, self.face.expand_as(coarse_angle))
 
     def _normals(self, vertices: Tensor, displacement: Tensor | None) -> Tensor:
         """[N, 3, U, U] normals of the texel grid, moved along the coarse normals or not."""

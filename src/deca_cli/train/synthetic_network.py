@@ -153,7 +153,9 @@ class SyntheticNetwork(nn.Module):
         earlier = Encoder(backbone, layout_width(manifest.layout), None)
         load_weights(earlier, folder / f"{ENCODER}.safetensors")
         self.encoder.encoder.load_state_dict(earlier.encoder.state_dict())
-        self._take_answers(earlier.layers[0], manifest.layout)
+        answer = earlier.layers[0]
+        assert isinstance(answer, nn.Linear)  # noqa: S101  # hidden is None, see above
+        self._take_answers(answer, manifest.layout)
         if self.detail_decoder is not None and manifest.has_detail:
             state = load_file(folder / f"{DETAIL_DECODER}.safetensors")
             shapes = {name: value.shape for name, value in self.detail_decoder.state_dict().items()}
@@ -162,7 +164,7 @@ class SyntheticNetwork(nn.Module):
         return manifest
 
     @torch.no_grad()
-    def _take_answers(self, earlier: nn.Module, layout: Layout) -> None:
+    def _take_answers(self, earlier: nn.Linear, layout: Layout) -> None:
         """Copy the rows of those outputs that both have in the same size."""
         for mine, theirs in ((self.answer.weight, earlier.weight), (self.answer.bias, earlier.bias)):
             sizes = [size for _, size in layout]
@@ -177,6 +179,8 @@ def _flat_decoder(expression_size: int, detail_size: int) -> DetailDecoder:
     """A decoder that starts without any displacement."""
     decoder = DetailDecoder(expression_size, detail_size, NORM_EPS, LIMIT_M)
     last = decoder.conv_blocks[-2]
+    assert isinstance(last, nn.Conv2d)  # noqa: S101  # a fact for the type checker
     nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
     return decoder
