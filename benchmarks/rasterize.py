@@ -123,7 +123,9 @@ def time_cpu(vertices: Tensor, faces: Tensor) -> None:
     print(f"CPU kernel: {kept}, ready after {time.perf_counter() - start:.2f} s")
     covered = rasterize(vertices, faces, 224, 224, backend="cpu").covered.float().mean()
     print(f"{vertices.shape[1]} vertices, {len(faces)} triangles, {100 * covered:.0f} % of the picture\n")
-    print(f"| picture | 1 thread, ms a head | {threads} threads | {threads} threads, {CPU_BATCH} heads at once |")
+    print(
+        f"| picture | 1 thread, ms a head | {threads} threads | {threads} threads, {CPU_BATCH} heads at once |"
+    )
     print("|---|---|---|---|")
     for height, width in CPU_SIZES:
         repeats = 50 if height <= 512 else 10
@@ -185,7 +187,9 @@ def check_ids(case: Case) -> str:
 
 
 def time_gpu(vertices: Tensor, faces: Tensor) -> None:
-    print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}; times in ms\n")
+    print(
+        f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}; times in ms\n"
+    )
     print(f"| batch x size | alone, eager | graph | floor | ratio | + {CHANNELS} channels, eager | graph | floor | "
           "ratio | two calls, eager | graph | ids |")  # fmt: skip
     print("|---" * 12 + "|")
@@ -199,7 +203,9 @@ def time_gpu(vertices: Tensor, faces: Tensor) -> None:
         two = one_after_the_other(case)
         cells += [f"{eager_ms(two):.3f}", f"{graph_ms(two):.3f}", equal]
         print(f"| {batch} x {size} | {' | '.join(cells)} |", flush=True)
-    print(f"\n| batch x size | rasterise + {CHANNELS} channels, forward and backward, eager | peak memory, MiB |")
+    print(
+        f"\n| batch x size | rasterise + {CHANNELS} channels, forward and backward, eager | peak memory, MiB |"
+    )
     print("|---|---|---|")
     for batch, size in GPU_CASES:
         call = forward_and_backward(make_case(vertices, faces, batch, size))
@@ -215,7 +221,9 @@ def time_peers(vertices: Tensor, faces: Tensor) -> None:
         for batch, size in GPU_CASES:
             case = make_case(vertices, faces, batch, size)
             calls = peer.calls(case.vertices, case.faces, case.attributes, case.size)
-            print(f"| {batch} x {size} | {' | '.join(f'{eager_ms(call):.3f}' for call in calls)} |", flush=True)
+            print(
+                f"| {batch} x {size} | {' | '.join(f'{eager_ms(call):.3f}' for call in calls)} |", flush=True
+            )
 
 
 def time_scaling(vertices: Tensor, faces: Tensor, plot: Path | None) -> None:
@@ -225,12 +233,17 @@ def time_scaling(vertices: Tensor, faces: Tensor, plot: Path | None) -> None:
     curves = []
     for name, cases in series:
         at = "224 x 224" if name == "batch" else "one head"
-        print(f"\n| {name}, {at} | alone, graph | + {CHANNELS} channels, graph | floor | ratio |\n|---|---|---|---|---|")
+        print(
+            f"\n| {name}, {at} | alone, graph | + {CHANNELS} channels, graph | floor | ratio |\n|---|---|---|---|---|"
+        )
         rows = []
         for value, case in cases:
             times = graph_ms(alone(case)), graph_ms(with_channels(case)), floor_ms(case, channels=True)
             rows.append((value, *times))
-            print(f"| {value} | {times[0]:.4f} | {times[1]:.4f} | {times[2]:.4f} | {times[1] / times[2]:.1f} |", flush=True)
+            print(
+                f"| {value} | {times[0]:.4f} | {times[1]:.4f} | {times[2]:.4f} | {times[1] / times[2]:.1f} |",
+                flush=True,
+            )
         curves.append((f"{name} ({at})", rows))
     if plot is not None:
         draw_scaling(curves, plot)
@@ -261,7 +274,9 @@ def draw_scaling(curves: list[tuple[str, list[tuple[float, ...]]]], path: Path) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--obj", type=Path, help="a mesh in place of the ellipsoid")
-    parser.add_argument("--plot", type=Path, help="draw how the GPU's times grow with batch and size into this file")
+    parser.add_argument(
+        "--plot", type=Path, help="draw how the GPU's times grow with batch and size into this file"
+    )
     arguments = parser.parse_args()
     vertices, faces = read_obj(arguments.obj) if arguments.obj else ellipsoid()
     time_cpu(vertices, faces)

@@ -48,7 +48,9 @@ def _pytorch3d(vertices: Tensor, faces: Tensor, attributes: Tensor, size: int) -
     corners = attributes[:, faces.long()].flatten(0, 1)  # [B F, 3, D]
 
     def alone() -> tuple[Tensor, ...]:
-        return rasterize_meshes(meshes, (size, size), blur_radius=0.0, faces_per_pixel=1, perspective_correct=False)
+        return rasterize_meshes(
+            meshes, (size, size), blur_radius=0.0, faces_per_pixel=1, perspective_correct=False
+        )
 
     def with_channels() -> Tensor:
         found, _, barycentrics, _ = alone()

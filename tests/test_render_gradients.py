@@ -80,7 +80,13 @@ def test_gradients_equal_the_reference_in_every_scenario(backend: str, name: str
         vertices = scenario.vertices.to(device).requires_grad_()
         values = attributes.to(device).requires_grad_()
         found, picture = rasterize_and_interpolate(
-            vertices, scenario.faces.to(device), values, scenario.height, scenario.width, backend=drawn_by, rule=rule
+            vertices,
+            scenario.faces.to(device),
+            values,
+            scenario.height,
+            scenario.width,
+            backend=drawn_by,
+            rule=rule,
         )
         total = (picture * given.to(device)).sum() + found.depth[found.covered].square().sum()
         return tuple(
@@ -99,7 +105,10 @@ def test_the_gradient_in_plain_torch_is_that_of_autograd(weights: bool, depths: 
     vertices = mesh().requires_grad_()
     found = rasterize(vertices, FACES, 20, 30, backend="reference", rule=rule)
     surface = surface_at_pixels(vertices, FACES, found.triangle, rule, 10.0)
-    given = [torch.randn_like(tensor) if used else None for tensor, used in zip(surface, (weights, depths), strict=True)]
+    given = [
+        torch.randn_like(tensor) if used else None
+        for tensor, used in zip(surface, (weights, depths), strict=True)
+    ]
     chosen = [(tensor[found.covered], cotangent[found.covered])
               for tensor, cotangent in zip(surface, given, strict=True) if cotangent is not None]  # fmt: skip
     outputs, cotangents = zip(*chosen, strict=True)
@@ -125,7 +134,11 @@ def test_both_at_once_equal_one_after_the_other(backend: str):
     both, picture = rasterize_and_interpolate(
         vertices, faces, values, 33, 41, attribute_faces=corners, backend=backend
     )
-    for one, other in ((first.triangle, both.triangle), (first.barycentrics, both.barycentrics), (first.depth, both.depth)):
+    for one, other in (
+        (first.triangle, both.triangle),
+        (first.barycentrics, both.barycentrics),
+        (first.depth, both.depth),
+    ):
         assert torch.equal(one, other)
     assert torch.equal(picture, interpolate(first, corners, values))
     with pytest.raises(ValueError, match="as many as faces"):
@@ -140,7 +153,9 @@ def test_gradients_repeat_where_torch_is_told_to_be_deterministic():
 
     def once() -> tuple[Tensor, ...]:
         found, picture = rasterize_and_interpolate(vertices, FACES.cuda(), values, 300, 200)
-        return torch.autograd.grad(picture.square().sum() + found.depth[found.covered].sum(), (vertices, values))
+        return torch.autograd.grad(
+            picture.square().sum() + found.depth[found.covered].sum(), (vertices, values)
+        )
 
     right = once()
     torch.use_deterministic_algorithms(True)

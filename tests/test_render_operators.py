@@ -25,8 +25,12 @@ def inputs(backend: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Te
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_rasteriser_passes_torchs_checks_of_an_operator(backend: str):
     vertices, corners, _ = inputs(backend)
-    torch.library.opcheck(ops.rasterize_op, (vertices, corners, 5, 6, backend, *SETTINGS), test_utils=BUT_COMPILED)
-    triangle, weights, depth = (tensor.detach() for tensor in ops.rasterize_op(vertices, corners, 5, 6, backend, *SETTINGS))
+    torch.library.opcheck(
+        ops.rasterize_op, (vertices, corners, 5, 6, backend, *SETTINGS), test_utils=BUT_COMPILED
+    )
+    triangle, weights, depth = (
+        tensor.detach() for tensor in ops.rasterize_op(vertices, corners, 5, 6, backend, *SETTINGS)
+    )
     for given in ((weights, depth), (weights, None), (None, depth)):
         torch.library.opcheck(
             ops.rasterize_backward_op, (vertices.detach(), corners, triangle, *given, backend, *SETTINGS)
@@ -68,7 +72,9 @@ def test_a_compiled_program_has_no_break_and_the_same_values_and_gradients(backe
 
 def test_wrong_indices_are_refused_by_compiled_programs_too():
     vertices, _, _ = inputs("cpu")
-    draw = torch.compile(lambda points, rows: rasterize(points, rows, 4, 4).triangle, fullgraph=True, backend="eager")
+    draw = torch.compile(
+        lambda points, rows: rasterize(points, rows, 4, 4).triangle, fullgraph=True, backend="eager"
+    )
     with pytest.raises(ValueError, match="refer to vertices"):
         draw(vertices.detach(), torch.tensor([[0, 1, 3]]))
 
@@ -76,7 +82,9 @@ def test_wrong_indices_are_refused_by_compiled_programs_too():
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_other_number_types_are_computed_in_float32(backend: str):
     vertices, corners, attributes = (tensor.detach() for tensor in inputs(backend))
-    found, picture = rasterize_and_interpolate(vertices.half(), corners, attributes.bfloat16(), 8, 8, backend=backend)
+    found, picture = rasterize_and_interpolate(
+        vertices.half(), corners, attributes.bfloat16(), 8, 8, backend=backend
+    )
     assert found.barycentrics.dtype == torch.float32
     right = rasterize(vertices.half().float(), corners, 8, 8, backend=backend)
     assert torch.equal(found.triangle, right.triangle)

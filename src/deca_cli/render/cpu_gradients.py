@@ -40,7 +40,14 @@ def rasterize_backward(
 
     def add(item: int) -> None:
         _add_gradients(
-            points[item], corners, seen[item], weights[item], depths[item], rule == "standard", epsilon, sums[item]
+            points[item],
+            corners,
+            seen[item],
+            weights[item],
+            depths[item],
+            rule == "standard",
+            epsilon,
+            sums[item],
         )
 
     run_tasks(add, list(range(batch)), torch.get_num_threads())

@@ -22,6 +22,9 @@ BUSY_WARPS = 4096
 # A triangle is large if its bounding box has more pixels than a 64th of the picture, within these limits.
 LARGE_SHARE, LEAST_LARGE, MOST_LARGE = 64, 4096, 65536
 
+_INDEX_TYPES = (torch.int32, torch.int64)
+_NOTHING = nullcontext()
+
 Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
 
 
@@ -89,7 +92,13 @@ _NO_MIXING = (0, 0, 0, 0, 0, 0, 0)
 
 
 def _draw(
-    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float, mixing: tuple[int, ...]
+    vertices: Tensor,
+    faces: Tensor,
+    height: int,
+    width: int,
+    rule: Rule,
+    z_offset: float,
+    mixing: tuple[int, ...],
 ) -> Arrays:
     """Clear the keys, draw the triangles, then one pass over the pixels that writes everything."""
     vertices, faces = vertices.contiguous(), _indices(faces, vertices)
@@ -97,12 +106,11 @@ def _draw(
     plan = _plan(
         faces.dtype == torch.int64, batch, vertex_count, faces.shape[0], height, width, rule, z_offset
     )
-    device, dtype = vertices.device, vertices.dtype
     kernels = _launcher(vertices)
-    keys = torch.empty(2 * plan.key_pairs, dtype=torch.int64, device=device)
-    triangle = torch.empty((batch, height, width), dtype=torch.int32, device=device)
-    barycentrics = torch.empty((batch, height, width, 3), dtype=dtype, device=device)
-    depth = torch.empty((batch, height, width), dtype=dtype, device=device)
+    keys = vertices.new_empty(2 * plan.key_pairs, dtype=torch.int64)
+    triangle = vertices.new_empty((batch, height, width), dtype=torch.int32)
+    barycentrics = vertices.new_empty((batch, height, width, 3))
+    depth = vertices.new_empty((batch, height, width))
     stream, key_address = kernels.stream(), keys.data_ptr()
     inputs = (vertices.data_ptr(), faces.data_ptr(), key_address)
     outputs = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr())
@@ -186,7 +194,7 @@ def _stride(attributes: Tensor) -> int:
 
 def _indices(faces: Tensor, beside: Tensor) -> Tensor:
     """Faces as the kernels read them: int32 or int64, contiguous, on the GPU of the other tensor."""
-    if faces.dtype not in (torch.int32, torch.int64):
+    if faces.dtype not in _INDEX_TYPES:
         faces = faces.int()
     return (faces if faces.device == beside.device else faces.to(beside.device)).contiguous()
 
@@ -203,4 +211,4 @@ def _launcher(beside: Tensor) -> Launcher:
 
 def _current(device: torch.device) -> AbstractContextManager[Any]:
     """Make the device torch's current one, if it is not."""
-    return nullcontext() if torch.cuda.current_device() == device.index else torch.cuda.device(device)
+    return _NOTHING if torch.cuda.current_device() == device.index else torch.cuda.device(device)

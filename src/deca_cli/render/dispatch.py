@@ -1,12 +1,14 @@
 """The steps of rendering, each with the back end that does it; the modules behind are imported when first used."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from deca_cli.render import plain
-from deca_cli.render.fragments import Rule
+
+if TYPE_CHECKING:
+    from deca_cli.render.fragments import Rule
 
 Arrays = tuple[Tensor, Tensor, Tensor]
 
@@ -47,7 +49,9 @@ def rasterize_backward(
     return plain.rasterize_backward(*arguments)
 
 
-def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool) -> Tensor:
+def interpolate(
+    triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool
+) -> Tensor:
     """The picture of attributes: by the CUDA kernel if ``fused``, else in plain torch."""
     if fused:
         from deca_cli.render import cuda

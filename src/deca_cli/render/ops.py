@@ -6,8 +6,9 @@ Both share what they save and how they go backward. Inputs are as `render.raster
 convert them; those are the functions to call.
 """
 
-# ruff: noqa: ANN401 - torch's context objects have no public type
+# ruff: noqa: ANN401, ARG001 - torch's context objects have no public type; shape functions take what operators take
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,12 +25,21 @@ _ORDINARY = (Tensor, torch.nn.Parameter)
 
 def is_traced(*tensors: Tensor) -> bool:
     """Whether the operators have to be used: something compiles, exports or wraps the call."""
-    return torch.compiler.is_compiling() or any(type(tensor) not in _ORDINARY for tensor in tensors)
+    if torch.compiler.is_compiling():
+        return True
+    for tensor in tensors:  # noqa: SIM110 - any() takes longer than the rest of this function, at every call
+        if type(tensor) not in _ORDINARY:
+            return True
+    return False
 
 
 def is_tracked(*tensors: Tensor) -> bool:
     """Whether a gradient is wanted."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return True
+    return False
 
 
 # ---- Rasterising: (vertices, faces, height, width, backend, rule, z_offset) -> triangle, barycentrics, depth ----
@@ -79,7 +89,7 @@ class Rasterize(Function):
     """For ordinary calls; arguments and results of `dispatch.rasterize`."""
 
     forward = staticmethod(dispatch.rasterize)
-    step_back = staticmethod(dispatch.rasterize_backward)
+    step_back: Callable[..., Tensor] = staticmethod(dispatch.rasterize_backward)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Arrays) -> None:
@@ -113,7 +123,9 @@ def rasterize(vertices: Tensor, *others: Any) -> Arrays:
     """`dispatch.rasterize`, for autograd and for compilers."""
     if is_traced(vertices):
         return rasterize_op(vertices, *others)
-    return Rasterize.apply(vertices, *others) if is_tracked(vertices) else dispatch.rasterize(vertices, *others)
+    return (
+        Rasterize.apply(vertices, *others) if is_tracked(vertices) else dispatch.rasterize(vertices, *others)
+    )
 
 
 # ---- Interpolating: (triangle, barycentrics, faces, attributes, fused) -> picture ----
@@ -159,7 +171,7 @@ class Interpolate(Function):
     """For ordinary calls; arguments and results of `dispatch.interpolate`."""
 
     forward = staticmethod(dispatch.interpolate)
-    step_back = staticmethod(dispatch.interpolate_backward)
+    step_back: Callable[..., tuple[Tensor, Tensor]] = staticmethod(dispatch.interpolate_backward)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -191,7 +203,11 @@ def interpolate(
     arguments = (triangle, barycentrics, faces, attributes, fused)
     if is_traced(triangle, barycentrics, attributes):
         return interpolate_op(*arguments)
-    return Interpolate.apply(*arguments) if is_tracked(barycentrics, attributes) else dispatch.interpolate(*arguments)
+    return (
+        Interpolate.apply(*arguments)
+        if is_tracked(barycentrics, attributes)
+        else dispatch.interpolate(*arguments)
+    )
 
 
 # ---- Both: (vertices, faces, attribute faces, attributes, height, width, backend, rule, z_offset) ----
@@ -246,7 +262,9 @@ class Both(Function):
             )
             to_barycentrics = through if to_barycentrics is None else to_barycentrics + through
         if ctx.needs_input_grad[0] and (to_barycentrics is not None or to_depth is not None):
-            to_vertices = cls.rasterize_back(vertices, faces, triangle, to_barycentrics, to_depth, *ctx.settings)
+            to_vertices = cls.rasterize_back(
+                vertices, faces, triangle, to_barycentrics, to_depth, *ctx.settings
+            )
         return to_vertices, None, None, to_attributes, *([None] * 5)
 
 

@@ -58,7 +58,9 @@ def rasterize_backward(
         to_weights += to_barycentrics.reshape(-1, 3)[pixels]
     to_corners = torch.zeros_like(corners)
     if to_depth is not None:
-        by_weight, to_corners[..., 2] = _depth_gradients(weights, corners[..., 2], rule, to_depth.flatten()[pixels])
+        by_weight, to_corners[..., 2] = _depth_gradients(
+            weights, corners[..., 2], rule, to_depth.flatten()[pixels]
+        )
         to_weights += by_weight
     edges = to_weights * inverse[:, None]
     to_area = -(to_weights * weights).sum(-1, keepdim=True) * inverse[:, None]

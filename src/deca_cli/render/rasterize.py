@@ -96,9 +96,7 @@ def rasterize_and_interpolate(
     _check(vertices, faces, height, width, backend, rule)
     rows = faces if attribute_faces is None else attribute_faces
     if rows.shape[0] != faces.shape[0]:
-        raise ValueError(
-            f"attribute_faces must be as many as faces, {faces.shape[0]}, got {rows.shape[0]}"
-        )
+        raise ValueError(f"attribute_faces must be as many as faces, {faces.shape[0]}, got {rows.shape[0]}")
     check_attributes(attributes, vertices.shape[0], rows)
     chosen = _choose(backend, vertices)
     if chosen == "reference" and not torch.compiler.is_compiling():

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deca_cli.render.fragments import Fragments, Rule
+from deca_cli.render.fragments import Backend, Fragments, Rule
 from deca_cli.render.interpolate import interpolate
 from deca_cli.render.normals import grid_normals, unit
-from deca_cli.render.rasterize import Backend, rasterize
+from deca_cli.render.rasterize import rasterize
 
 # Columns and rows at the border of the UV map that the dense normals leave out (specification 6.1).
 MARGIN_X, MARGIN_Y = 2, 5
