@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from deca_cli.networks.detail_decoder import DetailDecoder
 from deca_cli.networks.encoder import Encoder
-from deca_cli.networks.inference import FoldedConvolution, ready_encoder
+from deca_cli.networks.inference import FoldedConvolution, _FoldedDetailDecoder, ready_encoder
 
 
 @pytest.fixture(params=["resnet18", "resnet50"])
@@ -47,9 +48,25 @@ def test_a_folded_convolution_is_convolution_then_normalisation():
     x = torch.randn(2, 3, 9, 9)
     expected = norm.eval()(convolution(x))
     torch.testing.assert_close(
-        FoldedConvolution(convolution, norm)(x, relu=False), expected, rtol=1e-5, atol=1e-5
+        FoldedConvolution(convolution, norm, relu=False)(x), expected, rtol=1e-5, atol=1e-5
     )
     residual = torch.randn_like(expected)
     torch.testing.assert_close(
         FoldedConvolution(convolution, norm)(x, residual), (expected + residual).relu(), rtol=1e-5, atol=1e-5
     )
+
+
+def test_a_folded_detail_decoder_gives_the_same_displacement_to_a_hundredth_of_a_micrometre():
+    torch.manual_seed(2)
+    decoder = DetailDecoder(4, 6)
+    for module in decoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+            torch.nn.init.normal_(module.running_mean, std=0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    decoder.eval().requires_grad_(False)
+    codes = torch.randn(2, 3), torch.rand(2, 4), torch.randn(2, 6)
+    expected = decoder(*codes)
+    assert expected.std() > 1e-4  # metres
+    torch.testing.assert_close(_FoldedDetailDecoder(decoder)(*codes), expected, rtol=0, atol=1e-8)

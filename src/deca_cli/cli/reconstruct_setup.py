@@ -83,12 +83,23 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         choose_precision,
         set_threads,
     )
+    from deca_cli.pipeline.workers import start_early
 
     set_threads(job.threads)
     choose_detector(job.settings.detector)  # a wrong name is told before anything is loaded
     device = choose_device(job.device, share.local)
     precision = choose_precision(job.precision, device)
     draw_on = choose_drawing_device(job.rasterizer, device)
+    pace = Pace.of(
+        device,
+        photos,
+        cores=job.threads,
+        batch_size=job.batch_size,
+        padded=job.compiled,
+        detector=job.settings.detector,
+    )
+    if pace.processes:
+        start_early(drawing=draw_on == "cpu")
     from deca_cli.networks.inference import ready_deca
     from deca_cli.packs.store import load_pack
     from deca_cli.pipeline.captures import Decoder
@@ -101,14 +112,6 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         say(console, "This model has no detail networks: detail pictures and meshes are left out.")
     _compile_kernels(console)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
-    pace = Pace.of(
-        device,
-        photos,
-        cores=job.threads,
-        batch_size=job.batch_size,
-        padded=job.compiled,
-        detector=job.settings.detector,
-    )
     decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on)
     if job.compiled:
         _warm_up(decoder, pace, console)

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deca_cli.networks.detail_decoder import START_SIZE, WIDTHS
 from deca_cli.networks.resnet import BasicBlock, Bottleneck
 
 if TYPE_CHECKING:
     from deca_cli.networks.deca import Deca
+    from deca_cli.networks.detail_decoder import DetailDecoder
     from deca_cli.networks.encoder import Encoder
     from deca_cli.networks.resnet import ResNet
 
@@ -43,7 +45,10 @@ def ready_encoder(encoder: Encoder, precision: Precision) -> nn.Module:
 
 
 def ready_deca(deca: Deca, precision: Precision, *, compiled: bool = False) -> Deca:
-    """The same model with encoders of `ready_encoder`; all other parts are shared with the given one.
+    """The same model with encoders of `ready_encoder`; the geometry is shared with the given one.
+
+    The detail decoder, too, gets folded normalisation and another memory layout, unless the precision is ``fp32``; it
+    stays in float32, because it makes millimetres.
 
     Args:
         deca: the model.
@@ -58,9 +63,12 @@ def ready_deca(deca: Deca, precision: Precision, *, compiled: bool = False) -> D
         for encoder in encoders:
             if encoder is not None:
                 encoder.compile(dynamic=False)
+    decoder: nn.Module | None = deca.detail_decoder
+    if precision != "fp32" and deca.detail_decoder is not None:
+        decoder = _FoldedDetailDecoder(deca.detail_decoder)
     fast = copy.copy(deca)
     fast._modules = dict(deca._modules)  # noqa: SLF001 - copy.copy shares the table, and the original must keep its own
-    fast._modules["encoder"], fast._modules["detail_encoder"] = encoders  # noqa: SLF001
+    fast._modules |= {"encoder": encoders[0], "detail_encoder": encoders[1], "detail_decoder": decoder}  # noqa: SLF001
     return fast
 
 
@@ -124,22 +132,24 @@ class FoldedConvolution(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, *, relu: bool = True) -> None:
         super().__init__()
+        self.relu = relu
         assert norm.running_var is not None  # noqa: S101 - batch normalisation as in these networks keeps statistics
         assert norm.running_mean is not None  # noqa: S101
         factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
         weight = convolution.weight.double() * factor[:, None, None, None]
-        bias = norm.bias.double() - norm.running_mean.double() * factor
+        offset = 0.0 if convolution.bias is None else convolution.bias.double()
+        bias = norm.bias.double() + (offset - norm.running_mean.double()) * factor
         self.register_buffer("weight", weight.detach().float(), persistent=False)
         self.register_buffer("bias", bias.detach().float(), persistent=False)
         self.stride = list(convolution.stride)
         self.padding = [int(size) for size in convolution.padding]
         self.fused = False
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, *, relu: bool = True) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[B, C, H, W] -> [B, D, h, w]; the residual is added before ReLU."""
-        if self.fused and relu and not torch.compiler.is_compiling():
+        if self.fused and self.relu and not torch.compiler.is_compiling():
             shape = (self.stride, self.padding, [1, 1], 1)
             if residual is None:
                 return torch.cudnn_convolution_relu(x, self.weight, self.bias, *shape)
@@ -147,7 +157,35 @@ class FoldedConvolution(nn.Module):
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         if residual is not None:
             y = y + residual
-        return F.relu(y, inplace=True) if relu else y
+        return F.relu(y, inplace=True) if self.relu else y
+
+
+class _FoldedDetailDecoder(nn.Module):
+    """A detail decoder whose normalisation layers are part of the convolutions before them, channels last in memory."""
+
+    def __init__(self, decoder: DetailDecoder) -> None:
+        super().__init__()
+        self.limit_m = decoder.limit_m
+        self.first = copy.deepcopy(decoder.l1)
+        layers = list(decoder.conv_blocks)
+        self.start_norm = copy.deepcopy(layers[0])
+        folded: list[nn.Module] = []
+        for layer, following in zip(layers[1:], [*layers[2:], None], strict=True):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                folded.append(FoldedConvolution(layer, following, relu=False))
+            elif not isinstance(layer, nn.BatchNorm2d):
+                folded.append(copy.deepcopy(layer))
+        self.layers = nn.Sequential(*folded)
+        self.eval().requires_grad_(False)
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, jaw_pose: Tensor, expression: Tensor, detail: Tensor) -> Tensor:
+        """As `DetailDecoder.forward`."""
+        start = self.first(torch.cat([jaw_pose, expression, detail], dim=1)).unflatten(
+            1, (WIDTHS[0], START_SIZE, START_SIZE)
+        )
+        start = self.start_norm(start).contiguous(memory_format=torch.channels_last)
+        return self.layers(start).contiguous() * self.limit_m
 
 
 class _FoldedBlock(nn.Module):
@@ -160,10 +198,10 @@ class _FoldedBlock(nn.Module):
             pairs.append((block.conv3, block.bn3))
         self.path = nn.ModuleList(FoldedConvolution(*pair) for pair in pairs)
         shortcut = block.downsample
-        self.shortcut = None if shortcut is None else FoldedConvolution(shortcut[0], shortcut[1])  # type: ignore[arg-type]
+        self.shortcut = None if shortcut is None else FoldedConvolution(shortcut[0], shortcut[1], relu=False)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = x if self.shortcut is None else self.shortcut(x, relu=False)
+        residual = x if self.shortcut is None else self.shortcut(x)
         *first, last = self.path
         for convolution in first:
             x = convolution(x)

@@ -111,8 +111,9 @@ def scan(
     if min(height, width) < cascade.window:
         return np.empty((0, 2), np.int32), np.empty(0, np.float32)
     integral = cv2.integral(grey)
-    scores = cascade_kernel.scores(
+    found = cascade_kernel.scores(
         integral,
+        _planes(integral, stride),
         cascade.window,
         spans,
         stride,
@@ -122,8 +123,19 @@ def scan(
         _corners(cascade.cells, integral.shape[1]),
         cascade.leaves,
     )
-    rows, columns = np.nonzero(scores)
-    return np.stack([columns, rows], axis=1).astype(np.int32) * stride, scores[rows, columns]
+    places, scores = cascade_kernel.hits(found)
+    return places[:, ::-1] * np.int32(stride), scores
+
+
+def _planes(integral: np.ndarray, stride: int) -> np.ndarray:
+    """int32 [stride, H + 1, P]: every `stride`-th column of the integral picture side by side; one column to spare."""
+    if stride == 1:
+        return np.pad(integral, ((0, 0), (0, 1)))[None]
+    planes = np.zeros((stride, integral.shape[0], -(-integral.shape[1] // stride) + 1), np.int32)
+    for plane in range(stride):
+        part = integral[:, plane::stride]
+        planes[plane, :, : part.shape[1]] = part
+    return planes
 
 
 def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:

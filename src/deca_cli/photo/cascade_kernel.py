@@ -43,12 +43,6 @@ def _minus(out: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:  # pragm
 
 
 @compiled
-def _minus_every_second(out: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:  # pragma: no cover
-    for j in range(out.size):
-        out[j] = high[2 * j] - low[2 * j]
-
-
-@compiled
 def _four_bits(
     code: np.ndarray, middle: np.ndarray, p: np.ndarray, q: np.ndarray, r: np.ndarray, s: np.ndarray
 ) -> None:  # pragma: no cover
@@ -72,22 +66,24 @@ def _add_leaves(value: np.ndarray, code: np.ndarray, leaves: np.ndarray) -> None
 
 @compiled
 def _row_stump(
-    integral: np.ndarray, left: int, row: int, stride: int, cell: np.ndarray, leaves: np.ndarray,
+    planes: np.ndarray, first: int, row: int, cell: np.ndarray, leaves: np.ndarray,
     diffs: np.ndarray, sums: np.ndarray, code: np.ndarray, value: np.ndarray,
 ) -> None:  # fmt: skip  # pragma: no cover
-    """Add one stump's leaf to the values of a row of windows, of which the first begins at column `left`."""
-    n = value.size
-    x, y, width, height = left + cell[0], row + cell[1], cell[2], cell[3]
-    span = (n - 1) * stride + 3 * width + 1
+    """Add one stump's leaf to the values of a row of windows, of which the first is number `first`."""
+    stride, n = planes.shape[0], value.size
+    x, y, width, height = cell[0], row + cell[1], cell[2], cell[3]
+    reach = n + (x + 3 * width) // stride
     for k in range(3):
-        upper, lower = integral[y + k * height], integral[y + (k + 1) * height]
-        _minus(diffs[k, :span], upper[x : x + span], lower[x : x + span])
+        for plane in range(stride):
+            upper, lower = planes[plane, y + k * height], planes[plane, y + (k + 1) * height]
+            _minus(diffs[k, plane, :reach], upper[first : first + reach], lower[first : first + reach])
         for i in range(3):
-            low, high = diffs[k, i * width :], diffs[k, (i + 1) * width :]
-            if stride == 1:
-                _minus(sums[3 * k + i, :n], low, high)
-            else:
-                _minus_every_second(sums[3 * k + i, :n], low, high)
+            low, high = x + i * width, x + (i + 1) * width
+            _minus(
+                sums[3 * k + i, :n],
+                diffs[k, low % stride, low // stride :],
+                diffs[k, high % stride, high // stride :],
+            )
     code[:] = 0
     # Local binary pattern, from the highest bit: top left, top, top right, right, bottom right, bottom, bottom left, left.
     _four_bits(code, sums[4], sums[0], sums[1], sums[2], sums[5])
@@ -132,6 +128,7 @@ def _rest(
 @compiled
 def scores(
     integral: np.ndarray,
+    planes: np.ndarray,
     window: int,
     spans: np.ndarray,
     stride: int,
@@ -145,6 +142,8 @@ def scores(
 
     Args:
         integral: int32 [H + 1, W + 1].
+        planes: int32 [stride, H + 1, P], columns p, p + stride, p + 2 stride ... of it in plane p; a stump's columns are
+            neighbours there. P leaves room for all of them.
         window: side of a window.
         spans: see `cascade.scan`.
         stride: 1 or 2.
@@ -158,7 +157,7 @@ def scores(
     stages = stage_thresholds.shape[0]
     row_stages = min(ROW_STAGES, stages)
     found = np.zeros((rows, columns), np.float32)
-    diffs, sums = np.empty((3, integral.shape[1]), np.int32), np.empty((9, columns), np.int32)
+    diffs, sums = np.empty((3, stride, planes.shape[2]), np.int32), np.empty((9, columns), np.int32)
     codes, values, totals = (
         np.empty(columns, np.int32),
         np.empty(columns, np.float32),
@@ -174,10 +173,7 @@ def scores(
         for stage in range(row_stages):
             value[:] = 0
             for stump in range(stage_starts[stage], stage_starts[stage + 1]):
-                _row_stump(
-                    integral, first * stride, row * stride, stride, cells[stump], leaves[stump],
-                    diffs, sums, code, value,
-                )  # fmt: skip
+                _row_stump(planes, first, row * stride, cells[stump], leaves[stump], diffs, sums, code, value)
             for j in range(n):
                 passed = value[j] >= stage_thresholds[stage]
                 total[j] = total[j] + (value[j] - stage_thresholds[stage]) if passed else np.float32(np.nan)
@@ -189,3 +185,20 @@ def scores(
             result = _rest(result, flat, base, row_stages, stage_starts, stage_thresholds, corners, leaves)
             found[row, first + j] = result / np.float32(stages)
     return found
+
+
+@compiled
+def hits(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
+    """Rows and columns of scores that are not 0, int32 [N, 2], row by row, and the scores, float32 [N]."""
+    count = 0
+    for row in range(found.shape[0]):
+        for column in range(found.shape[1]):
+            count += found[row, column] != 0
+    places, values = np.empty((count, 2), np.int32), np.empty(count, np.float32)
+    at = 0
+    for row in range(found.shape[0]):
+        for column in range(found.shape[1]):
+            if found[row, column] != 0:
+                places[at, 0], places[at, 1], values[at] = row, column, found[row, column]
+                at += 1
+    return places, values

@@ -8,13 +8,14 @@ not grow with the number of photos. One bad photo never costs another one's resu
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from threading import Event
+from dataclasses import dataclass, field, replace
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DecaError, InputError
-from deca_cli.export import save
+from deca_cli.export import DRAWN, save
 from deca_cli.export.names import result_names
+from deca_cli.export.overlay import shapes_of
 from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
 from deca_cli.photo.detectors import LBP, choose_detector
@@ -88,7 +89,7 @@ def reconstruct(
     """
     pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
-    with Workers(pace) as workers:
+    with Workers(pace, drawing=decoder.draw_on == "cpu") as workers:
         yield from _Flow(decoder, settings, output, pace, workers, debug).run(photos, every)
 
 
@@ -107,6 +108,7 @@ class _Flow:
         self.bytes_in_flight = 0
         self.behind: deque[Task] = deque()  # fitted, in order, perhaps not written yet
         self.stop = Event()  # no further file shall be written
+        self.drawing = Lock()
 
     def run(self, photos: Sequence[Path], names: Sequence[Sequence[str]]) -> Iterator[Outcome]:
         try:
@@ -217,11 +219,28 @@ class _Flow:
         results = []
         for capture in captures:
             where = face_folder(folder, capture.face_number)
-            files = save(capture, where, self.settings.formats, self.settings.request())
+            files = self._files(capture, where)
             relative = where.relative_to(self.output).as_posix()
             names = tuple(file.name for file in files)
             results.append(FaceResult(relative, names, tuple(capture.box_px), capture.face_score))
         return tuple(results)
+
+    def _files(self, capture: Capture, where: Path) -> list[Path]:
+        """Draw and write one face: in this thread, or, if there are worker processes, in one of them.
+
+        Processes have no GPU of their own. What they would have to draw on it is drawn here: the panels, by one thread
+        at a time; if maps or textures are asked for too, everything.
+        """
+        formats, request = self.settings.formats, self.settings.request()
+        on_gpu = capture.draw_on != "cpu"
+        if not self.pace.processes or (on_gpu and DRAWN & set(formats)):
+            return save(capture, where, formats, request)
+        shapes = None
+        if on_gpu:
+            with self.drawing:
+                shapes = shapes_of(capture)
+            capture = replace(capture, draw_on="cpu")
+        return self.workers.write(save, capture, where, formats, request, shapes)
 
     def _finished(self, *, leave: int) -> Iterator[Outcome]:
         """Outcomes in order, of all that are done, waiting until no more than `leave` are left."""

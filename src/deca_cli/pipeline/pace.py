@@ -19,6 +19,7 @@ CORES_FOR_PROCESSES = 4  # from so many cores on threads would wait for Python's
 PHOTOS_A_PROCESS = 4  # at least; starting processes takes a second
 MOST_PROCESSES = 32
 MOST_SAVERS = 8
+MOST_WAITING = 24  # savers that wait for a worker process
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Pace:
     group: int  # photos whose faces are fitted together
     finders: int  # threads or processes that read photos and find faces
     processes: bool  # whether the finders are processes
-    savers: int  # threads that draw and write
+    savers: int  # threads that draw and write, or have it done by a process
     padded: bool = False  # fill batches up to their size, for compiled networks
 
     @property
@@ -74,6 +75,6 @@ class Pace:
             group=max(1, min(size // CROPS_A_PHOTO, photos)),
             finders=max(1, finders),
             processes=many,
-            savers=max(1, min(cores, MOST_SAVERS)),
+            savers=max(1, min(cores, MOST_WAITING if many else MOST_SAVERS)),
             padded=padded,
         )

@@ -7,7 +7,9 @@ import signal
 import sys
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any
+from multiprocessing import forkserver
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deca_cli.errors import InputError
 from deca_cli.photo import sighting
@@ -19,37 +21,47 @@ if TYPE_CHECKING:
     from deca_cli.photo.face import Face
     from deca_cli.pipeline.pace import Pace
 
-PRELOADED = [
-    "deca_cli.photo.sighting",
-    "deca_cli.photo.lbp",
-]  # once, in the process that the others are copies of
+T = TypeVar("T")
+
+# Loaded once, in the process that the others are copies of.
+PRELOADED = ["deca_cli.photo.warm", "deca_cli.export"]
+PRELOADED_TO_DRAW = "deca_cli.export.warm"  # loads torch
+MOST_CUTTERS = 4
+# After so long a thread that waits for Python's lock may have it; 5 ms, the default, would starve the GPU.
+SWITCH_S = 2e-4
 
 
 class Workers:
-    """The pools of one run; use it in a `with` block, which ends them."""
+    """The pools of one run; use it in a `with` block, which ends them.
 
-    def __init__(self, pace: Pace) -> None:
+    Args:
+        pace: how many of each.
+        drawing: worker processes will draw on the CPU.
+    """
+
+    def __init__(self, pace: Pace, *, drawing: bool = False) -> None:
         self.pace = pace
+        if pace.processes:
+            start_early(drawing=drawing)
+        self.switch_before_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
+        self.starting = Lock()
         self.finders = self._start_finders(pace.finders)
         self.savers = ThreadPoolExecutor(pace.savers, "save")
-        self.cutters = ThreadPoolExecutor(pace.savers, "cut")
+        self.cutters = ThreadPoolExecutor(min(pace.savers, MOST_CUTTERS), "cut")
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Workers:  # noqa: PYI034 - Python 3.10 has no Self
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self.finders, self.cutters, self.savers):
+        for pool in (self.savers, self.cutters, self.finders):  # savers wait for finders
             pool.shutdown(wait=True, cancel_futures=True)
+        sys.setswitchinterval(self.switch_before_s)
 
     def _start_finders(self, count: int) -> Executor:
         if not self.pace.processes:
             return ThreadPoolExecutor(count, "find")
-        # Copies of this process would share its GPU and its locks; so they are copies of a fresh one where that exists.
-        method = "spawn" if sys.platform == "win32" else "forkserver"
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(PRELOADED)
-        return ProcessPoolExecutor(count, context, initializer=_begin)
+        return ProcessPoolExecutor(count, _context(), initializer=_begin)
 
     def sight(self, path: Path, detector: str | None) -> Future[sighting.Sighting]:
         """Read a photo and look for faces in the background."""
@@ -78,18 +90,45 @@ class Workers:
                         "Export it again as JPEG or PNG."
                     ) from error
 
-    def _submit(self, task: Callable[..., Any], path: Path, detector: str | None) -> Future[Any]:
+    def write(self, task: Callable[..., T], *arguments: object) -> T:
+        """Do something in a worker process and wait for it; here, if the processes crash meanwhile."""
         try:
-            return self.finders.submit(task, path, detector)
+            return self._submit(task, *arguments).result()
         except BrokenProcessPool:
-            self.finders.shutdown(wait=False)
-            self.finders = self._start_finders(self.pace.finders)
-            return self.finders.submit(task, path, detector)
+            return task(*arguments)
+
+    def _submit(self, task: Callable[..., T], *arguments: object) -> Future[T]:
+        with self.starting:
+            try:
+                return self.finders.submit(task, *arguments)
+            except BrokenProcessPool:
+                self.finders.shutdown(wait=False)
+                self.finders = self._start_finders(self.pace.finders)
+                return self.finders.submit(task, *arguments)
+
+
+def start_early(*, drawing: bool) -> None:
+    """Let the process that workers are copies of load what they need, while this one loads the model.
+
+    Args:
+        drawing: workers draw on the CPU, so torch is loaded too.
+    """
+    context = _context()
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload([*PRELOADED, PRELOADED_TO_DRAW] if drawing else PRELOADED)
+        forkserver.ensure_running()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Copies of this process would share its GPU and its locks; so they are copies of a fresh one where that exists."""
+    return multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 
 
 def _begin() -> None:
     """Start of a worker process: one thread each, and Ctrl-C is for the main process to handle."""
     import cv2
 
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,0 +1,11 @@
+"""Importing this loads everything that drawing and writing a face on the CPU needs, the compiled rasteriser included.
+
+For the process that worker processes are copies of; see `photo/warm.py`.
+"""
+
+from deca_cli import export
+from deca_cli.render import cpu, rasterize
+
+__all__ = ["cpu", "export", "rasterize"]
+
+cpu.compile_kernel()
