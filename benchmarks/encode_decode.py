@@ -212,19 +212,20 @@ def parts(device: torch.device, batch: int, repeats: int) -> None:
     set_convolution_precision("fp32")
     codes = deca.encode(images).codes
     draw = DecodePictures(deca)
-    rows: dict[str, Callable[[], object]] = {
-        "geometry (head, landmarks, normals) + detail decoder": lambda: deca.decode(codes),
-        "detail decoder alone": lambda: deca.displacement(codes),
-        "geometry and all pictures": lambda: draw(codes, images),
-    }
+    head = deca.decode(codes)
+    maps = draw._uv_maps(head, codes, images)  # noqa: SLF001 - parts of a step have no other name
     print(f"\nOne batch of {batch} in parts, eager\n\n| part | ms |\n|---|---|")
-    for precision in ("fp32", "tf32"):
+
+    def show(part: str, call: Callable[[], object]) -> None:
+        print(f"| {part} | {1e3 * median_s(call, device, repeats):.2f} |", flush=True)
+
+    for precision in precisions_of(device):
         set_convolution_precision(precision)
-        for name, call in rows.items():
-            print(
-                f"| {name}, {precision} convolutions | {1e3 * median_s(call, device, repeats):.2f} |",
-                flush=True,
-            )
+        fast = ready_deca(deca, precision)
+        show(f"detail decoder, {precision}", lambda fast=fast: fast.displacement(codes))
+        show(f"geometry and detail decoder, {precision}", lambda fast=fast: fast.decode(codes))
+    show("UV maps", lambda: draw._uv_maps(head, codes, images))  # noqa: SLF001
+    show("pictures of the crop", lambda: draw._draw(head, codes, maps, SIZE))  # noqa: SLF001
     for precision in precisions_of(device):
         set_convolution_precision(precision)
         fast = ready_deca(deca, precision)
