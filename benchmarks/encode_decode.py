@@ -142,8 +142,7 @@ def rate_or_problem(
 ) -> str:
     """Photos a second as text; a way that fails must not cost the table."""
     try:
-        rate = time_mode(deca, mode, images, repeats)
-        return f"{rate:.0f}" if rate >= 100 else f"{rate:.2f}"
+        return f"{time_mode(deca, mode, images, repeats):.4g}"
     except Exception as error:  # noqa: BLE001 - see above
         first = (str(error).strip().splitlines() or [""])[0]
         problems.append(f"{what}: {type(error).__name__}: {first[:400]}")
