@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MM = 1000.0
 OUTSIDE = 0.1  # weight of texels outside the face: wrinkles there are not seen, but nothing may grow there
-DEEP_MM = 0.3  # a texel of that displacement counts twice
-COUNTS_AT_MOST = 3.0
+DEEP_MM = 0.15  # a texel of that displacement counts twice
+COUNTS_AT_MOST = 4.0
 TEXEL_LIMITS_M = (2e-4, 5e-3)  # neighbours closer or farther than that lie across a seam or a fold
 SMALL_SLOPE = 0.003  # below it the penalty is quadratic
 
