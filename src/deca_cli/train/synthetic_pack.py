@@ -95,7 +95,7 @@ class Validation:
     """
 
     def __init__(self, head: HeadModel, parts: HeadParts, settings: SyntheticSettings) -> None:
-        drawn = replace(settings.generator, no_face_share=0.0, fused=False)
+        drawn = replace(settings.generator, no_face_share=0.0, fused=False, graph=False)
         check = FaceGenerator(head, parts, drawn, VALIDATION_SEED)
         each = min(VALIDATION_BATCH, settings.validation_faces)
         each -= each % settings.per_person
