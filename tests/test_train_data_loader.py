@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 from deca_cli.errors import DeviceError, InputError, UsageError
 from deca_cli.train.data.manifest import DESCRIPTION, MANIFEST
 from deca_cli.train.data.settings import DataSettings
+from deca_cli.train.data.store import encode_png
 from small_dataset import HELD_OUT, make_dataset, open_loader, people_of
 
 PEOPLE = {"anna": 3, "ben": 3, "cleo": 2, "dora": 2, "emil": 4, "fred": 2, HELD_OUT: 2}
@@ -74,6 +76,12 @@ def test_everybody_is_shown_once_a_pass_and_never_to_two_processes(folder):
     assert sorted(second_pass) == TRAIN
 
 
+def test_every_pass_has_another_order(folder):
+    loader = open_loader(folder, batch_size=6, K=1)
+    passes = [people_of(batch.names) for batch in islice(loader.batches(), 4)]
+    assert len(set(map(tuple, passes))) == 4
+
+
 def test_processes_together_show_what_one_process_would_show(folder):
     alone = list(islice(open_loader(folder, batch_size=4).batches(), 2))
     for rank in range(2):
@@ -128,6 +136,13 @@ def test_a_damaged_picture_is_named_and_another_of_that_person_shown(folder, how
     assert set(of_anna) == {"anna/00", "anna/02"}
     assert len(of_anna) == 12
     assert list(loader.problems) == ["anna/01"]
+
+
+def test_a_mask_of_another_picture_is_damage(folder):
+    (folder / "masks/anna/01.png").write_bytes(encode_png(np.zeros((160, 160), np.uint8)))
+    loader = open_loader(folder, K=3, batch_size=6)
+    next(loader.batches())
+    assert "checksum" in loader.problems["anna/01"]
 
 
 def test_damage_shifts_no_other_cut(folder):

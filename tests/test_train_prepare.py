@@ -24,6 +24,7 @@ from deca_cli.train.data.prepare.journal import JOURNAL
 from deca_cli.train.data.prepare.picture import Preparer, Rejected
 from deca_cli.train.data.prepare.run import PROBLEMS
 from deca_cli.train.data.prepare.settings import PrepareSettings, QualityLimits
+from deca_cli.train.data.store import held_out_people
 from small_dataset import open_loader, people_of, smooth_picture
 
 BOX = (150.0, 80.0, 250.0, 200.0)
@@ -277,6 +278,27 @@ def test_photos_of_equal_names_stay_apart(tmp_path):
     names = [file.name for file in find_sources(tmp_path / "photos").files]
     assert len(set(names)) == 3
     assert "sub__a" in names
+
+
+def test_what_a_killed_run_was_writing_is_taken_away(run, photos, tmp_path):
+    run(photos)
+    draft = tmp_path / "set/pictures/anna/.0.jpg.1234abcd.part"
+    draft.touch()
+    write(photos / "anna/9.png", textured(9))
+    run(photos)
+    assert not draft.exists()
+
+
+def test_somebody_is_held_out_somebody_is_left_and_newcomers_move_nobody():
+    people = [f"p{index}" for index in range(200)]
+    chosen = held_out_people(people, 0.1, 0)
+    assert 8 <= len(chosen) <= 35
+    assert held_out_people(people[:150], 0.1, 0) == chosen & set(people[:150])
+    assert held_out_people(people, 0.1, 1) != chosen
+    assert len(held_out_people(people[:3], 1e-9, 0)) == 1
+    assert len(held_out_people(people[:3], 0.999999, 0)) == 2
+    assert held_out_people(people[:1], 0.999999, 0) <= {"p0"}
+    assert held_out_people(people[:1], 0.999999, 0) == held_out_people(people, 0.0, 0) == set()
 
 
 def test_folders_behind_links_count_once_even_if_they_lead_back(photos, tmp_path):

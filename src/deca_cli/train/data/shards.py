@@ -137,7 +137,6 @@ def _write_shard(output: Path, name: str, number: int, part: Sequence[Record], s
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
             records.extend(_add(tar, record, number, source) for record in part)
 
-    remove_file(_list_of(output, name))
     write_file(output / name, fill)
     write_text(_list_of(output, name), to_lines(records))
     return records

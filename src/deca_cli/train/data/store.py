@@ -134,14 +134,14 @@ def remove_drafts(folder: Path) -> None:
 def held_out_people(people: Iterable[str], share: float, seed: int) -> set[str]:
     """Who is kept for validation: by a hash of the name, so that adding people moves nobody.
 
-    Of two people or more at least one is kept and at least one is left, unless the share is 0.
+    Of two people or more at least one is kept and at least one is left, unless the share is 0; one alone is never kept.
     """
     places = {person: _place(person, seed) for person in people}
+    if share <= 0 or len(places) < 2:
+        return set()
+    order = sorted(places, key=places.__getitem__)
     chosen = {person for person, place in places.items() if place < share}
-    if share > 0 and len(places) > 1:
-        order = sorted(places, key=places.__getitem__)
-        chosen = (chosen | {order[0]}) - {order[-1]}
-    return chosen
+    return (chosen | {order[0]}) - {order[-1]}
 
 
 def _place(person: str, seed: int) -> float:
