@@ -86,7 +86,7 @@ class Tars:
     def _read(self, shard: int, offset: int, length: int) -> bytes:
         path = self.folder / self.shards[shard]
         try:
-            content = os.pread(self._descriptor(shard, path), length, offset)
+            content = _read_at(self._descriptor(shard, path), length, offset)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
         if len(content) != length:
@@ -98,9 +98,17 @@ class Tars:
         if shard not in self._open:
             while len(self._open) >= OPEN_TARS:
                 os.close(self._open.pop(next(iter(self._open))))
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             if hasattr(os, "posix_fadvise"):
                 with suppress(OSError):
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
             self._open[shard] = descriptor
         return self._open[shard]
+
+
+def _read_at(descriptor: int, length: int, offset: int) -> bytes:
+    """Bytes at a place, without moving the place that forked processes share where the system can do that."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, length, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, length)

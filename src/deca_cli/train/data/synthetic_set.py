@@ -117,29 +117,43 @@ def render_set(
     drawn = settings.drawn()
     generator = FaceGenerator(head, find_parts(head, assets, drawn.texture_size), drawn, settings.seed)
     truth = TruthWriter(folder, head_file)
-    names = person_names(settings)
+    records = _draw_all(folder, settings, generator, truth, watch)
+    truth.finish()
+    made_by = {"command": "deca train render-set", **asdict(replace(settings, generator=drawn))}
+    description = Description(MARGIN, drawn.image_size, settings.people, len(records), made_by=made_by)
+    finish(folder, records, description)
+    return len(records)
+
+
+def _draw_all(
+    folder: Path,
+    settings: RenderSetSettings,
+    generator: FaceGenerator,
+    truth: TruthWriter,
+    watch: Callable[[int], None],
+) -> list[Record]:
+    """Batch after batch; threads encode and write while the next one is drawn."""
+    people, photos = person_names(settings), settings.photos
+    names = [picture_name(index) for index in range(photos)]
+    batch_size = GPU_BATCH if generator.draws.device.type == "cuda" else CPU_BATCH
+    per_batch = max(batch_size // photos, 1)
     records: list[Record] = []
     waiting: deque[Future[list[Record]]] = deque()
-    per_batch = max((GPU_BATCH if device.startswith("cuda") else CPU_BATCH) // settings.photos, 1)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for number, first in enumerate(range(0, len(names), per_batch)):
-            people = names[first : first + per_batch]
+        for number, first in enumerate(range(0, len(people), per_batch)):
+            part = people[first : first + per_batch]
             if number and number % RENEW_EVERY == 0:
                 generator.renew()
-            batch = generator.batch(len(people) * settings.photos, settings.photos)
-            truth.add(people, [picture_name(index) for index in range(settings.photos)], batch)
-            for job in _jobs(people, settings.photos, batch):
-                waiting.append(pool.submit(_write_person, folder, job))
+            batch = generator.batch(len(part) * photos, photos)
+            truth.add(part, names, batch)
+            waiting.extend(pool.submit(_write_person, folder, job) for job in _jobs(part, photos, batch))
             while len(waiting) > WAITING * per_batch:
                 records += waiting.popleft().result()
                 watch(len(records))
         for future in waiting:
             records += future.result()
             watch(len(records))
-    truth.finish()
-    made_by = {"command": "deca train render-set", **asdict(replace(settings, generator=drawn))}
-    finish(folder, records, Description(MARGIN, drawn.image_size, len(names), len(records), made_by=made_by))
-    return len(records)
+    return records
 
 
 def person_names(settings: RenderSetSettings) -> list[tuple[str, str]]:

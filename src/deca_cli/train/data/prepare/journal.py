@@ -95,11 +95,10 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL
         try:
-            # A killed run may have left half a line, to which nothing must be added.
-            self.stream = os.open(self.path, os.O_RDWR | os.O_APPEND)
-            size = os.fstat(self.stream).st_size
-            if size and os.pread(self.stream, 1, size - 1) != b"\n":
-                os.write(self.stream, b"\n")
+            is_whole = _last_byte(self.path) in {b"", b"\n"}
+            self.stream = self.path.open("ab", buffering=0)
+            if not is_whole:  # a killed run left half a line, to which nothing must be added
+                self.stream.write(b"\n")
         except OSError as error:
             raise output_error(self.path, error) from error
 
@@ -114,10 +113,17 @@ class Journal:
         line = memoryview(json.dumps(values).encode() + b"\n")
         try:
             while line:
-                line = line[os.write(self.stream, line) :]
+                line = line[self.stream.write(line) :]
         except OSError as error:
             raise output_error(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self.stream)
+        self.stream.close()
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+        return stream.read(1)
