@@ -46,11 +46,11 @@ def rendered_set(tmp_path_factory):
 def runs(rendered_set):
     """Folders of the three stages, run one after the other."""
     base = rendered_set.parent
-    deca("train", "pretrain", rendered_set, "-o", base / "p", "--steps", 30, *COMMON,
+    deca("train", "pretrain", rendered_set, "-o", base / "p", "--steps", 24, *COMMON,
          *options("pretrain", "train.lr=1e-3", "loss.reg_exp=1e-5", "loss.reg_shape=1e-5"))  # fmt: skip
     deca("train", "coarse", rendered_set, "-o", base / "c", "--init", base / "p", "--steps", 16, "--without", "identity",
          *COMMON, *options("coarse", "train.lr=2e-4", "loss.reg_exp=1e-5", "loss.reg_shape=1e-5", "loss.reg_tex=1e-5"))  # fmt: skip
-    deca("train", "detail", rendered_set, "-o", base / "d", "--init", base / "c", "--steps", 10, "--without", "mrf",
+    deca("train", "detail", rendered_set, "-o", base / "d", "--init", base / "c", "--steps", 8, "--without", "mrf",
          *COMMON, *options("detail", "train.lr=1e-3"))  # fmt: skip
     return base
 
@@ -95,7 +95,7 @@ def test_two_processes_do_what_one_does_with_the_same_batch(rendered_set, tmp_pa
     assert done.returncode == 0, done.stderr
     for one, two in zip(*(read_log(tmp_path / name / "log.jsonl") for name in ("one", "two")), strict=True):
         for name in ("all_loss", "landmark", "photometric_texture", "shape_reg", "tex_reg"):
-            assert two[name] == pytest.approx(one[name], rel=2e-3), (one["step"], name)
+            assert two[name] == pytest.approx(one[name], rel=1e-4), (one["step"], name)
 
 
 def test_detail_learns_and_leaves_the_coarse_encoder_alone(runs):

@@ -12,7 +12,14 @@ from safetensors import safe_open
 
 import train_toys
 from deca_cli.errors import ModelError, OutputError, UsageError
-from deca_cli.train.checkpoint import Checkpoint, CheckpointFolder, load_checkpoint, save_checkpoint
+from deca_cli.train.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
 from deca_cli.train.config.settings import LoopSettings
 from deca_cli.train.loop import learning_rate_at, step_seed
 from deca_cli.train.run import _owned, share_of_batch
@@ -166,6 +173,18 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     save_checkpoint(path, Checkpoint(1, {}, {"a": [1]}, {"b": None}))
     again = load_checkpoint(path)
     assert (again.step, again.settings, again.values) == (1, {"a": [1]}, {"b": None})
+
+
+def test_the_optimizers_memory_keeps_the_order_of_its_parameter():
+    network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.rand(1, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    saved = {name: tensor.clone().contiguous() for name, tensor in optimizer_tensors(optimizer).items()}
+    restore_optimizer(optimizer, saved)
+    memory = optimizer.state[network.weight]["exp_avg"]
+    assert memory.stride() == network.weight.stride()
+    assert torch.equal(memory, saved["0.exp_avg"])
 
 
 def test_swaps_differ_from_step_to_step_but_not_from_run_to_run(tmp_path):

@@ -178,4 +178,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         raise ModelError(
             "The optimizer's memory in the checkpoint belongs to another network. Start a new run with --init."
         )
+    for number, entries in state.items():
+        parameter = parameters[number]
+        for name, tensor in entries.items():
+            if (
+                tensor.shape == parameter.shape
+            ):  # in the parameter's own order of numbers, which fused kernels rely on
+                entries[name] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
