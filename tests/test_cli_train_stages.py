@@ -1,6 +1,7 @@
 """The stages through the command line: a miniature of pretrain, coarse and detail learns, and leaves packs that work."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -180,3 +181,16 @@ def test_settings_can_be_shown_without_training():
     assert "photo: 3.5" in told
     assert "id: 0.0" in told
     assert "max_steps: 7" in told
+
+
+def test_the_first_request_to_stop_is_noted_and_a_second_of_its_kind_stops_at_once():
+    from deca_cli.cli.train_stages_run import _stop_requests
+
+    before = signal.getsignal(signal.SIGTERM)
+    with _stop_requests() as asked:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # as torchrun passes Ctrl-C on
+        assert asked == [signal.SIGINT, signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before

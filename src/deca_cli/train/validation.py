@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deca_cli.errors import InputError
+from deca_cli.errors import InputError, UsageError
 from deca_cli.heads.camera import project
 from deca_cli.train.data.loader import PersonLoader
 from deca_cli.train.data.truth import FOLDER, read_truth
@@ -135,12 +135,16 @@ def make_validation(
 
     Raises:
         InputError: `must_be` and there are no held-out people.
+        UsageError: `must_be` and the data for validation are not set up.
     """
     if not settings.train.val_steps or not settings.dataset.eval_data:
         return None
     try:
         return Validation(stage, settings, device)
-    except InputError:
+    except (
+        InputError,
+        UsageError,
+    ):  # nobody is held out, or the official sets of the defaults are not set up
         if must_be:
             raise
         return None
