@@ -165,9 +165,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         ModelError: it belongs to other parameters.
     """
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        number, _, entry = name.partition(".")
-        state.setdefault(int(number), {})[entry] = tensor
+    for key, tensor in tensors.items():
+        place, _, entry = key.partition(".")
+        state.setdefault(int(place), {})[entry] = tensor
     groups = optimizer.state_dict()["param_groups"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     fits = all(
@@ -181,8 +181,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     for number, entries in state.items():
         parameter = parameters[number]
         for name, tensor in entries.items():
-            if (
-                tensor.shape == parameter.shape
-            ):  # in the parameter's own order of numbers, which fused kernels rely on
+            if tensor.shape == parameter.shape:
+                # Fused kernels rely on the parameter's own order of numbers.
                 entries[name] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
