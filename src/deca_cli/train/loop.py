@@ -159,6 +159,7 @@ class TrainingLoop:
 
     def _steps(self, trained: nn.Module, log: RunLog | None) -> None:
         self.stage.set_training(on=True)
+        self._record()
         done = self._agreed_done()
         if done >= 1:
             self._save(log)  # a run that was killed after its last step may lack its pack
@@ -177,6 +178,12 @@ class TrainingLoop:
                 self._after_step(log, terms, pictures, done, pace)
             if done >= 1:
                 break
+
+    def _record(self) -> None:
+        """Let the stage record its kernels, if that is wanted and possible."""
+        if self.settings.train.cuda_graphs and self.process.device.type == "cuda" and self.process.world == 1:
+            data = self.loader.settings
+            self.stage.record(self.images_per_step, data.image_size)
 
     def _train_step(
         self, trained: nn.Module, batch: PersonBatch, done: float
