@@ -87,9 +87,9 @@ class _Plain(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.on_gpu = next(encoder.parameters()).is_cuda
-        self.network = (
-            copy.deepcopy(encoder).to(memory_format=torch.channels_last) if self.on_gpu else encoder
-        )
+        self.network = copy.deepcopy(encoder) if self.on_gpu else encoder
+        if self.on_gpu:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         if self.on_gpu:

@@ -8,7 +8,7 @@ not grow with the number of photos. One bad photo never costs another one's resu
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from deca_cli.pipeline.lockstep import fit_together
 from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.reasons import doubt, no_face_reason
 from deca_cli.pipeline.resume import Earlier, face_folder
+from deca_cli.pipeline.task import Task, bytes_guess
 from deca_cli.pipeline.workers import Workers
 
 if TYPE_CHECKING:
@@ -34,32 +35,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
-    from deca_cli.photo.sighting import Sighting
     from deca_cli.pipeline.captures import Decoder
-    from deca_cli.pipeline.fit import Fit
     from deca_cli.pipeline.settings import Settings
 
     Faces = tuple[FaceResult, ...]
 
 BYTES_IN_FLIGHT = 10**9  # of photos between reading and writing; one photo may be larger
-BYTES_OF_A_PIXEL = 3
-PIXELS_OF_A_BYTE = 8  # of a photo's file, roughly, for a good JPEG
-
-
-@dataclass(eq=False)
-class Task:
-    """One photo on its way."""
-
-    path: Path
-    names: Sequence[str]
-    bytes_guess: int = 0
-    clock: Clock = field(default_factory=Clock)
-    outcome: Outcome | None = None  # known without any work, or the end of a failure
-    error: BaseException | None = None
-    seeing: Future[Sighting] | None = None
-    seen: Sighting | None = None
-    fits: list[Fit] = field(default_factory=list)
-    saving: Future[Faces] | None = None
 
 
 def reconstruct(
@@ -136,7 +117,7 @@ class _Flow:
                 task = Task(path, own_names)
                 task.outcome = earlier.outcome(path, self.output / own_names[0]) if earlier else None
                 if task.outcome is None:
-                    task.bytes_guess = _bytes_guess(path)
+                    task.bytes_guess = bytes_guess(path)
                     self.bytes_in_flight += task.bytes_guess
                     task.seeing = self.workers.sight(path, self.detector)
                 ahead.append(task)
@@ -296,11 +277,3 @@ class _Flow:
 
 class _StoppedError(Exception):
     """A photo that was not written because the run ends."""
-
-
-def _bytes_guess(path: Path) -> int:
-    """About how much memory a photo takes, from the size of its file."""
-    try:
-        return path.stat().st_size * PIXELS_OF_A_BYTE * BYTES_OF_A_PIXEL
-    except OSError:
-        return 0

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from deca_cli.packs.store import Pack
     from deca_cli.photo.crop import Crop
     from deca_cli.photo.face import Face
-    from deca_cli.pipeline.batch import Task
     from deca_cli.pipeline.encoding import Batches
     from deca_cli.pipeline.fit import Steps
     from deca_cli.pipeline.settings import Settings
+    from deca_cli.pipeline.task import Task
 
 
 def fit_together(
@@ -69,18 +69,22 @@ def fit_together(
 
 def _ask(steps: dict[Task, Steps], answers: dict[Task, Any]) -> dict[Task, Look | Encode]:
     """Hand every photo its answer and take its next question; a photo without one is done."""
-    questions: dict[Task, Look | Encode] = {}
-    for task, answer in answers.items():
-        try:
-            question = steps[task].send(answer)
-            if isinstance(question, Look) and not question.thorough and task.seen is not None:
-                question = steps[task].send(task.seen.faces)  # this was found out while the photo was read
-            questions[task] = question
-        except StopIteration as done:
-            task.fits = done.value
-        except Exception as error:  # noqa: BLE001 - told when the photo's turn comes
-            task.error = error
-    return questions
+    questions = {task: _next(task, steps[task], answer) for task, answer in answers.items()}
+    return {task: question for task, question in questions.items() if question is not None}
+
+
+def _next(task: Task, steps: Steps, answer: Any) -> Look | Encode | None:  # noqa: ANN401 - of either question
+    try:
+        question = steps.send(answer)
+        if isinstance(question, Look) and not question.thorough and task.seen is not None:
+            question = steps.send(task.seen.faces)  # this was found out while the photo was read
+    except StopIteration as done:
+        task.fits = done.value
+    except Exception as error:  # noqa: BLE001 - told when the photo's turn comes
+        task.error = error
+    else:
+        return question
+    return None
 
 
 def _encode(
