@@ -21,9 +21,9 @@ from deca_cli.train.checkpoint import (
     save_checkpoint,
 )
 from deca_cli.train.config.settings import LoopSettings
-from deca_cli.train.loop import learning_rate_at, step_seed
 from deca_cli.train.run import _owned, share_of_batch
 from deca_cli.train.run_log import read_log
+from deca_cli.train.step_parts import learning_rate_at, step_seed
 from train_toys import ALONE, ToyStage, toy_loop, toy_settings
 
 

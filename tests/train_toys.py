@@ -19,10 +19,12 @@ from deca_cli.train import loop as loop_module
 from deca_cli.train import run_log
 from deca_cli.train.config.build import load_settings
 from deca_cli.train.data.batch import PersonBatch
-from deca_cli.train.loop import TrainingLoop, Watchers, step_seed
+from deca_cli.train.loop import TrainingLoop
 from deca_cli.train.objectives.settings import Step
 from deca_cli.train.processes import Process, joined_processes
+from deca_cli.train.progress import Watchers
 from deca_cli.train.run import share_of_batch
+from deca_cli.train.step_parts import step_seed
 
 SIZE = 8
 ALONE = Process(0, 1, torch.device("cpu"))

@@ -19,7 +19,7 @@ from deca_cli.errors import UsageError
 from deca_cli.train.config.build import Loaded, load_settings
 from deca_cli.train.config.write import settings_text
 from deca_cli.train.config.yaml_tree import DUPLICATES
-from deca_cli.train.loop import Watchers
+from deca_cli.train.progress import Watchers
 from deca_cli.train.run import train_stage
 from deca_cli.train.stages import without
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deca_cli.train.config.settings import TrainSettings
-    from deca_cli.train.loop import Progress as Where
+    from deca_cli.train.progress import Progress as Where
 
 ENDLESS = 10**9
 PLAIN_EVERY_S = 5.0

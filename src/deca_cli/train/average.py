@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class MovingAverage:
@@ -30,3 +36,17 @@ class MovingAverage:
             else:
                 self.state[name].copy_(value)
         torch._foreach_lerp_(mine, theirs, 1 - decay)  # one launch for all tensors
+
+
+@contextmanager
+def averaged(network: nn.Module, average: MovingAverage | None) -> Iterator[None]:
+    """Inside, the network has the averaged weights; without an average nothing changes."""
+    if average is None:
+        yield
+        return
+    kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(average.state)
+    try:
+        yield
+    finally:
+        network.load_state_dict(kept)

@@ -6,18 +6,14 @@ step. So a run that was cut and resumed is the uncut run, and several processes 
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deca_cli.errors import UsageError
-from deca_cli.train.average import MovingAverage
+from deca_cli.train.average import MovingAverage, averaged
 from deca_cli.train.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -25,18 +21,26 @@ from deca_cli.train.checkpoint import (
     restore_optimizer,
 )
 from deca_cli.train.config.write import flat_settings
-from deca_cli.train.objectives.batches import draw_order
+from deca_cli.train.pace import Pace
+from deca_cli.train.progress import Progress, Watchers
 from deca_cli.train.run_log import RunLog
 from deca_cli.train.run_pack import write_run_pack
+from deca_cli.train.same_run import check_same_run
 from deca_cli.train.shared_norm import share_norms
+from deca_cli.train.step_parts import (
+    learning_rate_at,
+    make_optimizer,
+    mean_over_processes,
+    seed_everything,
+    swap_order,
+)
 from deca_cli.train.validation import as_row
 from deca_cli.train.watch import LossWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from deca_cli.train.config.settings import LoopSettings, TrainSettings
+    from deca_cli.train.config.settings import TrainSettings
     from deca_cli.train.data.batch import PersonBatch
     from deca_cli.train.data.loader import PersonLoader
     from deca_cli.train.processes import Process
@@ -47,38 +51,6 @@ AGREE_EVERY = 10  # steps between looks at the clock and at requests to stop, wh
 STOP = 2.0
 CHECKPOINTS = "checkpoints"
 JUDGED_BY = "nme_percent"  # the best checkpoint has the least of it
-# These may change when a run goes on; everything else makes it another run.
-MAY_CHANGE = (
-    "output_dir", "pretrained_modelpath", "dataset.num_workers", "dataset.prefetch", "train.max_epochs", "train.max_steps",
-    "train.max_minutes", "train.log_steps", "train.vis_steps", "train.checkpoint_steps", "train.val_steps", "train.val_people",
-    "train.keep_last", "train.archive", "train.write_summary", "train.resume",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands; given to the caller's report function."""
-
-    step: int
-    total_steps: int
-    done: float
-    """Share of the run, 0 to 1."""
-    images_per_s: float
-    seconds_left: float
-    values: dict[str, float]
-    """Weighted terms and their sum `all_loss`."""
-    validation: dict[str, float] = field(default_factory=dict)
-    """Of the last validation."""
-
-
-@dataclass(frozen=True)
-class Watchers:
-    """How a run talks to the one who started it; both are called in the first process only."""
-
-    progress: Callable[[Progress], None] = lambda _: None
-    message: Callable[[str], None] = lambda _: None
-    wants_stop: Callable[[], bool] = lambda: False
-    """Whether to save and leave at the next opportunity."""
 
 
 class TrainingLoop:
@@ -166,7 +138,7 @@ class TrainingLoop:
             return
         if self.step == 0 and log is not None:
             self._validate(log)
-        pace = _Pace(self.step)
+        pace = Pace(self.step)
         for batch in self.loader.batches(self.step):
             started = time.monotonic()
             terms, pictures = self._train_step(trained, batch, done)
@@ -194,7 +166,9 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(train, step, self._share(step, done))
         shows = train.vis_steps > 0 and (step + 1) % train.vis_steps == 0 and self.process.first
-        result = self.stage.step(trained, batch, self._order(batch), pictures=shows)
+        result = self.stage.step(
+            trained, batch, swap_order(train.seed, step, batch, self.process), pictures=shows
+        )
         self.optimizer.zero_grad(set_to_none=True)
         result.total.backward()
         terms = result.terms | {"all_loss": result.total}
@@ -209,14 +183,6 @@ class TrainingLoop:
     def _share(self, step: int, done: float) -> float:
         """How much of the run lies behind: by steps exactly, by the clock as last agreed."""
         return max(step / self.total_steps, done if self.settings.train.max_minutes else 0.0)
-
-    def _order(self, batch: PersonBatch) -> Tensor:
-        """This process's rows of the swap of the whole batch."""
-        generator = torch.Generator().manual_seed(step_seed(self.settings.train.seed, self.step, -1))
-        people = batch.people * self.process.world
-        order = draw_order(people, batch.per_person, generator)
-        first = batch.people * self.process.rank
-        return order[first : first + batch.people].to(batch.images.device)
 
     def _agreed_done(self) -> float:
         """Share of the run that is done, the same in all processes; 1 or more ends it."""
@@ -234,7 +200,7 @@ class TrainingLoop:
         terms: dict[str, Tensor],
         pictures: dict[str, Tensor] | None,
         done: float,
-        pace: _Pace,
+        pace: Pace,
     ) -> None:
         train, ends = self.settings.train, done >= 1
         if self.step % train.log_steps == 0 or ends:
@@ -252,11 +218,11 @@ class TrainingLoop:
 
     def _validate(self, log: RunLog) -> None:
         if self.validation is not None:
-            with self._averaged():
+            with averaged(self.stage.trained, self.average):
                 self.validated = self.validation.measure()
             log.write("validation", self.step, {**as_row(self.validated), "seconds": round(self.seconds, 2)})
 
-    def _tell(self, log: RunLog, values: dict[str, float], done: float, pace: _Pace) -> None:
+    def _tell(self, log: RunLog, values: dict[str, float], done: float, pace: Pace) -> None:
         rate = pace.images_per_s(self.step, self.images_per_step)
         about = {"lr": self.optimizer.param_groups[0]["lr"], "images_per_s": round(rate, 1)}
         about["seconds"] = round(self.seconds, 2)
@@ -275,20 +241,6 @@ class TrainingLoop:
             left = min(left, 60 * self.settings.train.max_minutes - self.seconds)
         return max(left, 0.0)
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Inside, the trained module has the averaged weights."""
-        if self.average is None:
-            yield
-            return
-        module = self.stage.trained
-        kept = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        module.load_state_dict(self.average.state)
-        try:
-            yield
-        finally:
-            module.load_state_dict(kept)
-
     def _save(self, log: RunLog | None) -> None:
         """Checkpoint and pack, if the weights are numbers."""
         if log is None:
@@ -299,7 +251,7 @@ class TrainingLoop:
         is_best = judged is not None and (self.best is None or judged < self.best)
         self.best = judged if is_best else self.best
         self.checkpoints.save(self._state(), is_best=is_best)
-        with self._averaged():
+        with averaged(self.stage.trained, self.average):
             write_run_pack(
                 self.folder, self.stage.trainee, self.settings, self._provenance(), as_row(self.validated)
             )
@@ -357,90 +309,3 @@ class TrainingLoop:
         self.step, self.seconds = checkpoint.step, checkpoint.values["seconds"]
         self.best, self.validated = checkpoint.values["best"], dict(checkpoint.values["validated"])
         self.origin = dict(checkpoint.values["origin"])
-
-
-class _Pace:
-    """Images per second between reports, without the time of validations and saving."""
-
-    def __init__(self, step: int) -> None:
-        self.since, self.step, self.pause = time.monotonic(), step, 0.0
-        self.last_end = self.since
-
-    def waited(self, started: float) -> float:
-        """Seconds that the loop waited for this batch."""
-        return max(started - self.last_end, 0.0)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time that does not count."""
-        start = time.monotonic()
-        yield
-        self.last_end = time.monotonic()
-        self.pause += self.last_end - start
-
-    def images_per_s(self, step: int, images: int) -> float:
-        """Since the last call."""
-        now = time.monotonic()
-        spent = max(now - self.since - self.pause, 1e-9)
-        rate = (step - self.step) * images / spent
-        self.since, self.step, self.pause = now, step, 0.0
-        return rate
-
-
-def make_optimizer(network: nn.Module, train: LoopSettings, device: torch.device) -> torch.optim.Optimizer:
-    """Adam or AdamW; weight decay on kernels and matrices only."""
-    kernels = [p for p in network.parameters() if p.dim() > 1]
-    vectors = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": train.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=train.lr, fused=device.type == "cuda")
-
-
-def learning_rate_at(train: LoopSettings, step: int, done: float) -> float:
-    """Linear warm-up over steps; then constant, or half a cosine over the share `done` of the run."""
-    warm = min(1.0, (step + 1) / train.warmup_steps) if train.warmup_steps else 1.0
-    if train.schedule == "constant":
-        return train.lr * warm
-    return train.lr * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """A number below 2^63 that depends on all three; rank -1 is common to all processes."""
-    words = np.random.SeedSequence([seed, step, rank + 1]).generate_state(2, np.uint32)
-    return (int(words[0]) << 31) ^ int(words[1])
-
-
-def seed_everything(seed: int, step: int, rank: int) -> None:
-    """Random states of torch at the start of a step; nothing else draws numbers in a step."""
-    torch.manual_seed(step_seed(seed, step, rank))
-
-
-def mean_over_processes(terms: dict[str, Tensor], process: Process) -> dict[str, float]:
-    """Terms of the whole batch: sums over it were multiplied by the number of processes already."""
-    values = torch.stack([term.detach().float() for term in terms.values()])
-    if process.world > 1:
-        torch.distributed.all_reduce(values)
-        values = values / process.world
-    return dict(zip(terms, values.tolist(), strict=True))
-
-
-def check_same_run(checkpoint: Checkpoint, settings: TrainSettings, folder: Path) -> None:
-    """Refuse to go on with other settings.
-
-    Raises:
-        UsageError: a setting differs that makes it another run; the message names it.
-    """
-    now = flat_settings(settings)
-    changed = [
-        f"{name} was {checkpoint.settings.get(name)!r} and is {value!r}"
-        for name, value in now.items()
-        if name not in MAY_CHANGE and checkpoint.settings.get(name) != value
-    ]
-    if changed:
-        raise UsageError(
-            f"{folder} holds a run with other settings ({'; '.join(changed[:4])}). Take its own settings (--config "
-            f"{folder}/settings.yaml), or start another run with another --output; --init {folder} starts it from these networks."
-        )

@@ -13,12 +13,13 @@ from deca_cli.atomic import check_writable, write_text
 from deca_cli.errors import OutputError, UsageError
 from deca_cli.train.config.write import settings_text
 from deca_cli.train.data.loader import PersonLoader
-from deca_cli.train.loop import TrainingLoop, Watchers, step_seed
+from deca_cli.train.loop import TrainingLoop
 from deca_cli.train.models import build_model
 from deca_cli.train.processes import Process, joined_processes
 from deca_cli.train.run_log import has_tensorboard
 from deca_cli.train.run_pack import PACK
 from deca_cli.train.stages import make_stage
+from deca_cli.train.step_parts import step_seed
 from deca_cli.train.validation import make_validation
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from deca_cli.train.config.build import Loaded
     from deca_cli.train.config.settings import TrainSettings
     from deca_cli.train.data.settings import DataSettings
+    from deca_cli.train.progress import Watchers
 
 SETTINGS, LOCK = "settings.yaml", ".lock"
 

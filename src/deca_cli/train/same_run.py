@@ -1,0 +1,40 @@
+"""Whether a checkpoint belongs to the run that wants to go on from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deca_cli.errors import UsageError
+from deca_cli.train.config.write import flat_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deca_cli.train.checkpoint import Checkpoint
+    from deca_cli.train.config.settings import TrainSettings
+
+# These may change when a run goes on; everything else makes it another run.
+MAY_CHANGE = (
+    "output_dir", "pretrained_modelpath", "dataset.num_workers", "dataset.prefetch", "train.max_epochs", "train.max_steps",
+    "train.max_minutes", "train.log_steps", "train.vis_steps", "train.checkpoint_steps", "train.val_steps", "train.val_people",
+    "train.keep_last", "train.archive", "train.write_summary", "train.resume",
+)  # fmt: skip
+
+
+def check_same_run(checkpoint: Checkpoint, settings: TrainSettings, folder: Path) -> None:
+    """Refuse to go on with other settings.
+
+    Raises:
+        UsageError: a setting differs that makes it another run; the message names it.
+    """
+    now = flat_settings(settings)
+    changed = [
+        f"{name} was {checkpoint.settings.get(name)!r} and is {value!r}"
+        for name, value in now.items()
+        if name not in MAY_CHANGE and checkpoint.settings.get(name) != value
+    ]
+    if changed:
+        raise UsageError(
+            f"{folder} holds a run with other settings ({'; '.join(changed[:4])}). Take its own settings (--config "
+            f"{folder}/settings.yaml), or start another run with another --output; --init {folder} starts it from these networks."
+        )
