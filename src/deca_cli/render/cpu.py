@@ -9,6 +9,7 @@ from several threads at once and in forked processes.
 # ruff: noqa: ANN001, ANN202 - numba infers the types of the kernels
 
 import collections
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deca_cli.render.barycentrics import COLLINEAR, area_epsilon, to_pixels
+from deca_cli.render.barycentrics import COLLINEAR, area_epsilon
 from deca_cli.render.fragments import EMPTY, Rule
 
 # Threads cost about 0.3 ms to start and to join; a task should be worth more. A 224 x 224 head is one task.
@@ -54,7 +55,8 @@ def rasterize(
     Raises:
         ValueError: a face refers to a vertex that does not exist.
     """
-    points = to_pixels(vertices.detach().cpu(), height, width, z_offset).numpy()
+    given = vertices.detach().cpu().numpy()
+    points = np.empty(given.shape)
     corners = np.ascontiguousarray(faces.cpu().numpy(), dtype=np.int32)
     check_indices(corners, vertices.shape[1])
     dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
@@ -67,6 +69,7 @@ def rasterize(
     boxes = np.empty((batch, len(corners), 4), np.int32)
 
     def find_boxes(item: int) -> None:
+        _to_pixels(given[item], height, width, z_offset, points[item])
         _find_boxes(points[item], corners, height, width, epsilon, boxes[item])
 
     def draw(task: tuple[int, int, int]) -> None:
@@ -76,8 +79,17 @@ def rasterize(
             triangle[item], barycentrics[item], depth[item],
         )  # fmt: skip
 
-    run_tasks(find_boxes, list(range(batch)), threads)
-    run_tasks(draw, _bands(batch, height, width, threads), threads)
+    bands = _bands(height, width, batch, threads)
+    if len(bands) == 1:  # both steps of an item in one task
+
+        def both(item: int) -> None:
+            find_boxes(item)
+            draw((item, 0, height))
+
+        run_tasks(both, list(range(batch)), threads)
+    else:
+        run_tasks(find_boxes, list(range(batch)), threads)
+        run_tasks(draw, [(item, *band) for item in range(batch) for band in bands], threads)
     found = [torch.from_numpy(array).to(vertices.device) for array in (triangle, barycentrics, depth)]
     return found[0], found[1], found[2]
 
@@ -107,23 +119,48 @@ def compile_kernel() -> None:
     rasterize(triangle, torch.tensor([[0, 1, 2]]), 4, 4, "standard", 10.0)
 
 
-def _bands(batch: int, height: int, width: int, threads: int) -> list[tuple[int, int, int]]:
-    """Tasks (item, first row, last row + 1); about three a thread, because the rows differ in work."""
-    worthwhile = min(3 * threads // batch, height, height * width // PIXELS_PER_TASK)
+def _bands(height: int, width: int, batch: int, threads: int) -> list[tuple[int, int]]:
+    """First row and last row + 1 of an item's tasks; about three tasks a thread, because the rows differ in work."""
+    worthwhile = min(3 * threads // max(batch, 1), height, height * width // PIXELS_PER_TASK)
     count = max(1, worthwhile) if threads > 1 else 1
     edges = [round(height * band / count) for band in range(count + 1)]
-    return [(item, edges[band], edges[band + 1]) for item in range(batch) for band in range(count)]
+    return list(itertools.pairwise(edges))
 
 
 def run_tasks(function: Callable[[Any], None], tasks: list[Any], threads: int) -> None:
-    """Call the function for every task, on at most ``threads`` threads."""
-    workers = min(threads, len(tasks))
-    if workers <= 1:
-        for task in tasks:
+    """Call the function for every task, on at most ``threads`` threads, of which this is one.
+
+    On a busy machine the others may be slow to start; then this one does their share, too.
+    """
+    left = collections.deque(tasks)
+
+    def work() -> None:
+        while left:
+            try:
+                task = left.popleft()
+            except IndexError:  # another thread was quicker
+                return
             function(task)
+
+    helpers = min(threads, len(tasks)) - 1
+    if helpers < 1:
+        work()
         return
-    with ThreadPoolExecutor(workers) as pool:
-        collections.deque(pool.map(function, tasks), maxlen=0)  # raises what a task raised
+    with ThreadPoolExecutor(helpers) as pool:
+        started = [pool.submit(work) for _ in range(helpers)]
+        work()
+        for helper in started:
+            helper.result()  # raises what a task raised
+
+
+@jit
+def _to_pixels(vertices, height, width, z_offset, points):  # type: ignore[no-untyped-def]
+    """`barycentrics.to_pixels` of one item, in the task: torch's threads wait for each other on a busy machine."""
+    half_width, half_height = width / 2, height / 2
+    for vertex in range(vertices.shape[0]):
+        points[vertex, 0] = np.float64(vertices[vertex, 0]) * half_width + (half_width - 0.5)
+        points[vertex, 1] = np.float64(vertices[vertex, 1]) * half_height + (half_height - 0.5)
+        points[vertex, 2] = np.float64(vertices[vertex, 2]) + z_offset
 
 
 @jit

@@ -107,15 +107,16 @@ def _draw(
         faces.dtype == torch.int64, batch, vertex_count, faces.shape[0], height, width, rule, z_offset
     )
     kernels = _launcher(vertices)
+    stream = kernels.stream()
     keys = vertices.new_empty(2 * plan.key_pairs, dtype=torch.int64)
+    inputs = (vertices.data_ptr(), faces.data_ptr(), keys.data_ptr())
+    kernels.start(stream, "clear_keys", plan.clear_blocks, keys.data_ptr(), plan.key_pairs)
+    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
+    # Only now, while the GPU draws.
     triangle = vertices.new_empty((batch, height, width), dtype=torch.int32)
     barycentrics = vertices.new_empty((batch, height, width, 3))
     depth = vertices.new_empty((batch, height, width))
-    stream, key_address = kernels.stream(), keys.data_ptr()
-    inputs = (vertices.data_ptr(), faces.data_ptr(), key_address)
     outputs = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr())
-    kernels.start(stream, "clear_keys", plan.clear_blocks, key_address, plan.key_pairs)
-    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
     kernels.start(stream, "resolve", plan.pixel_blocks, *inputs, *outputs, *plan.sizes, *mixing)
     return triangle, barycentrics, depth
 

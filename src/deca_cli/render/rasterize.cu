@@ -20,10 +20,11 @@
 #define WARP 32
 #define FULL 0xffffffffu
 #define BLOCK 128
-#define TILE_WIDTH WARP    // pixels of a block in the kernels that run over pixels; a row of them is a warp's
-#define TILE_HEIGHT (BLOCK / WARP)
-#define DRAW_BLOCKS 8      // blocks that share a multiprocessor, which limits their registers (measured on an H200)
-#define RESOLVE_BLOCKS 16
+#define TILE_WIDTH 32      // pixels of a block in the kernels that run over pixels
+#define TILE_HEIGHT 4
+#define WARP_WIDTH 16      // of these, the pixels of a warp: WARP_WIDTH x WARP / WARP_WIDTH
+#define DRAW_BLOCKS 8      // blocks that share a multiprocessor, which limits their registers; these three were the
+#define RESOLVE_BLOCKS 16  // quickest of those tried on an H200
 #define LIST 1024          // numbers for the large triangles of an item: how many less one, then their ids
 #define STAGE 32           // large triangles that a block looks at together
 #define COLLINEAR 1e-12
@@ -174,10 +175,8 @@ static __device__ void draw_pixel(const Triangle* t, int face, int column, int r
     Key key = key_at(t, face, column, row, target->standard);
     if (key == EMPTY_KEY) return;
     Key* place = keys + (long long)row * target->width + column;
-#ifdef LOOK_FIRST
-    if (key < *(volatile Key*)place)
-#endif
-        atomicMin(place, key);
+    // Not looked at first: the wait for the answer costs more than the atomic operation.
+    atomicMin(place, key);
 }
 
 // ---- Before: empty keys and lists ----------------------------------------------------------------------------------
@@ -270,12 +269,14 @@ static __device__ int tiles_of(int height, int width) {
     return tiles_across(width) * ((height + TILE_HEIGHT - 1) / TILE_HEIGHT);
 }
 
-// The pixel of this thread in a tile.
+// The pixel of this thread in a tile of TILE_WIDTH x TILE_HEIGHT, a block's; a warp has a compact part of it, so that its
+// pixels share triangles.
 static __device__ Pixel pixel_of(int tile, int height, int width) {
-    int tiles = tiles_across(width);
+    int tiles = tiles_across(width), across = TILE_WIDTH / WARP_WIDTH;
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     Pixel p;
-    p.column = tile % tiles * TILE_WIDTH + threadIdx.x % WARP;
-    p.row = tile / tiles * TILE_HEIGHT + threadIdx.x / WARP;
+    p.column = tile % tiles * TILE_WIDTH + warp % across * WARP_WIDTH + lane % WARP_WIDTH;
+    p.row = tile / tiles * TILE_HEIGHT + warp / across * (WARP / WARP_WIDTH) + lane / WARP_WIDTH;
     p.inside = p.row < height && p.column < width;
     p.place = (long long)p.row * width + p.column;
     return p;
@@ -342,6 +343,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     long long pixels = (long long)height * width;
     int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;
     Pixel p = pixel_of(tile, height, width);
+    int left = tile % tiles_across(width) * TILE_WIDTH, top = tile / tiles_across(width) * TILE_HEIGHT;
+
     Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
     long long place = item * pixels + p.place;
     Key key = p.inside ? keys[place] : EMPTY_KEY;
@@ -370,16 +373,18 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
         depth[place] = z;
     }
 
-    // Three numbers a pixel: through shared memory, so that neighbouring lanes write neighbouring numbers.
-    int lane = threadIdx.x % WARP, first = p.column - lane;
-    Real* row = weights + 3 * (threadIdx.x - lane);
-    row[3 * lane] = b0;
-    row[3 * lane + 1] = b1;
-    row[3 * lane + 2] = b2;
-    __syncwarp(FULL);
-    for (int number = lane; number < 3 * WARP; number += WARP)
-        if (p.row < height && 3ll * first + number < 3ll * width)
-            barycentrics[3 * (place - lane) + number] = row[number];
+    // Three numbers a pixel: through shared memory, so that neighbouring threads write neighbouring numbers.
+    Real* mine = weights + 3 * ((p.row - top) * TILE_WIDTH + p.column - left);
+    mine[0] = b0;
+    mine[1] = b1;
+    mine[2] = b2;
+    __syncthreads();
+    for (int k = threadIdx.x; k < 3 * BLOCK; k += BLOCK) {
+        int row = k / (3 * TILE_WIDTH), number = k % (3 * TILE_WIDTH);
+        if (top + row < height && 3 * left + number < 3ll * width)
+            barycentrics[3 * (item * pixels + (long long)(top + row) * width + left) + number] = weights[k];
+    }
+    __syncthreads();
 
     if (p.inside && channels > 0) {
         int rows[3];
