@@ -158,15 +158,16 @@ def build(seed: int) -> HeadAssets:
     fixed = fixed_landmarks(source, geometry.mean, parts)
     unsealed = fixed.positions(geometry.mean, source.faces)
     geometry = replace(geometry, mean=seal_lips(geometry.mean, unsealed, source, parts))
+    landmarks = fixed.positions(geometry.mean, source.faces)
     return HeadAssets(
         name=HEAD_NAME,
         template_vertices=geometry.mean.astype(np.float32),
-        expression_basis=expression_basis(source, geometry.mean, parts).astype(np.float32),
+        expression_basis=expression_basis(source, geometry.mean, parts, landmarks).astype(np.float32),
         expression_names=ARKIT_NAMES,
         joint_names=JOINT_NAMES,
         **geometry.arrays,  # type: ignore[arg-type]
         **_landmark_arrays(geometry, fixed),  # type: ignore[arg-type]
-        **_build_texture(geometry, fixed.positions(geometry.mean, source.faces)),  # type: ignore[arg-type]
+        **_build_texture(geometry, landmarks),  # type: ignore[arg-type]
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deca_cli.synthetic.head_chart import boundary_loops
+from deca_cli.synthetic.head_lip_actions import lip_offsets
 
 if TYPE_CHECKING:
     from deca_cli.synthetic.head_regions import Parts
@@ -98,12 +99,12 @@ def _gain(name: str) -> float:
     return LIP_GAINS.get(name.removesuffix("Left").removesuffix("Right"), 1.0)
 
 
-def expression_basis(source: SourceHead, mean: np.ndarray, parts: Parts) -> np.ndarray:
+def expression_basis(source: SourceHead, mean: np.ndarray, parts: Parts, landmarks: np.ndarray) -> np.ndarray:
     """Vertex offsets [V,3,52] in metres of every ARKit action at its full value 1.
 
     MakeHuman's actions as they are, with two exceptions. Blinks: on the mean head [V,3], whose eyes are narrower than
     MakeHuman's base mesh, the upper lids would pass the lower ones by 4 mm, so they are scaled to meet them. The
-    actions that part the lips reach farther (`LIP_GAINS`).
+    actions that part the lips reach farther (`LIP_GAINS`) and stretch them (`head_lip_actions`, landmarks [68,3]).
     """
     actions = np.stack(
         [_gain(name) * source.actions[source.action_names.index(name)] for name in ARKIT_NAMES]
@@ -113,4 +114,6 @@ def expression_basis(source: SourceHead, mean: np.ndarray, parts: Parts) -> np.n
         margin = np.array(boundary_loops(source.faces[parts.pieces[f"socket_{side}"]])[0])
         along, factor = _blink_scale(mean, margin, blink)
         blink *= np.interp(mean[:, 0], along, factor)[:, None]
+    for name, offsets in lip_offsets(mean, landmarks, source, parts).items():
+        actions[ARKIT_NAMES.index(name)] += offsets
     return np.moveaxis(actions, 0, -1)

@@ -23,16 +23,20 @@ def lip_line(landmarks: np.ndarray) -> np.ndarray:
     return np.concatenate([landmarks[[60]], 0.5 * (upper + lower), landmarks[[64]]])
 
 
+def upper_side(source: SourceHead) -> np.ndarray:
+    """[V] 1 on what stays with the upper jaw, -1 on what the lower jaw takes along, between them in between."""
+    motion = np.linalg.norm(source.actions[source.action_names.index("jawOpen")], axis=1)
+    motion = 0.5 * (motion + motion[source.mirror])
+    still, taken = PARTING
+    return -np.clip(2.0 * (motion - still) / (taken - still) - 1.0, -1.0, 1.0)
+
+
 def seal_lips(mean: np.ndarray, landmarks: np.ndarray, source: SourceHead, parts: Parts) -> np.ndarray:
     """The mean head [V,3] with its lips pressed together by less than a millimetre."""
     line = lip_line(landmarks)
-    motion = np.linalg.norm(source.actions[source.action_names.index("jawOpen")], axis=1)
-    motion = 0.5 * (motion + motion[source.mirror])
-    lower, upper = PARTING
-    side = np.clip(2.0 * (motion - lower) / (upper - lower) - 1.0, -1.0, 1.0)
     along = np.minimum(np.abs(mean[:, 0]) / line[-1, 0], 1.15)
     shift = (LIFT + CORNER_LIFT * along**2) * np.exp(-((distance_to_polyline(mean, line) / REACH) ** 2))
     sealed = mean.copy()
     skin = np.unique(source.faces[parts.main | parts.pieces["mouth"]])
-    sealed[skin, 1] += side[skin] * shift[skin]
+    sealed[skin, 1] -= upper_side(source)[skin] * shift[skin]
     return sealed
