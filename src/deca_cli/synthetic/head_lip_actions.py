@@ -34,7 +34,7 @@ def _smooth(value: np.ndarray) -> np.ndarray:
 
 
 def _height_at(x: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """y of a symmetric curve through points [N,3] of the left half and the middle, at |x|."""
+    """Heights y of a symmetric curve through points [N,3] of the left half and the middle, at |x|."""
     order = np.argsort(points[:, 0])
     return np.interp(np.abs(x), points[order, 0], points[order, 1])
 
