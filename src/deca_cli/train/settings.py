@@ -18,7 +18,7 @@ class LossWeights:
     points_3d: float = 80.0  # metres
     rotation: float = 4.0
     expression: float = 0.5
-    expression_squared: float = 8.0  # without it, rare actions would be answered with 0, their median
+    expression_squared: float = 0.7  # share of the variance; without it rare actions get 0, their median
     expression_range: float = 0.5
     identity: float = 0.03
     dense: float = 0.25

@@ -33,6 +33,11 @@ def opening_difference(predicted: Tensor, truth: Tensor) -> Tensor:
     )
 
 
+def unexplained(predicted: Tensor, truth: Tensor, variances: Tensor) -> Tensor:
+    """Squared error of codes [N, E] as a share of their variances [E], averaged: 1 for always answering the mean."""
+    return ((predicted - truth).square() / variances).mean(1)
+
+
 def outside_range(coefficients: Tensor) -> Tensor:
     """Squared distance of coefficients [N, E] from [0, 1], summed."""
     return (F.relu(-coefficients) ** 2 + F.relu(coefficients - 1) ** 2).sum(1)

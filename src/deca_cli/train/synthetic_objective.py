@@ -33,6 +33,7 @@ class SyntheticObjective:
         face_vertices: int64, the vertices whose places count.
         layout: meaning of the network's answer.
         weights: of the terms.
+        expression_variances: [E] of the coefficients in the pictures, 1 for those that never move.
         appearance: judges albedo and light, where the layout has them.
         detail: judges displacements, where the layout has a detail code.
     """
@@ -43,10 +44,12 @@ class SyntheticObjective:
         face_vertices: Tensor,
         layout: Layout,
         weights: LossWeights,
+        expression_variances: Tensor,
         appearance: AppearanceObjective | None = None,
         detail: DetailObjective | None = None,
     ) -> None:
         self.head, self.layout, self.weights = head, layout, weights
+        self.expression_variances = expression_variances
         self.appearance, self.detail = appearance, detail
         pick = torch.linspace(0, len(face_vertices) - 1, DENSE_POINTS, device=face_vertices.device).long()
         self.face_vertices, self.dense_vertices = face_vertices, face_vertices[pick]
@@ -107,7 +110,7 @@ class SyntheticObjective:
             "rotation": w.rotation * (rotation - batch.rotation).abs().mean((1, 2)),
             "expression": w.expression * (parts["expression"] - batch.expression).abs().mean(1),
             "expression_squared": w.expression_squared
-            * (parts["expression"] - batch.expression).square().mean(1),
+            * losses.unexplained(parts["expression"], batch.expression, self.expression_variances),
             "expression_range": w.expression_range * losses.outside_range(parts["expression"]),
             "identity": w.identity * (parts["shape"] - batch.shape).square().mean(1),
             "dense": w.dense * losses.gaussian_nll(dense[..., :2], dense[..., 2].clamp(-6, 2), true_dense),

@@ -9,11 +9,15 @@ import numpy as np
 import torch
 
 from deca_cli.packs.store import DETAIL_DECODER
+from deca_cli.synthetic.draws import Draws
+from deca_cli.synthetic.expressions import ExpressionSampler
 from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
 from deca_cli.train.synthetic_detail import DetailObjective
 from deca_cli.train.synthetic_objective import SyntheticObjective
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deca_cli.heads.albedo import Albedo
     from deca_cli.heads.model import HeadModel
     from deca_cli.networks.layout import Layout
@@ -63,7 +67,14 @@ def make_objective(
         None if albedo is None else AppearanceObjective(head, FaceColours(head, albedo, face), weights)
     )
     detail = DetailObjective(head, weights) if settings.detail_size else None
-    return SyntheticObjective(head, face, layout, weights, appearance, detail)
+    variances = expression_variances(head.expression_names).to(face.device)
+    return SyntheticObjective(head, face, layout, weights, variances, appearance, detail)
+
+
+def expression_variances(names: Sequence[str]) -> torch.Tensor:
+    """[E] variances of the coefficients that the generator draws; 1 for those that it never moves."""
+    drawn = ExpressionSampler(names, "cpu").sample(Draws(seed=0), 8192).var(0)
+    return torch.where(drawn > 0, drawn, 1.0)
 
 
 def clipped_groups(network: SyntheticNetwork) -> list[list[torch.nn.Parameter]]:
