@@ -20,7 +20,7 @@ OUTSIDE = 0.1  # weight of texels outside the face: wrinkles there are not seen,
 DEEP_MM = 0.15  # a texel of that displacement counts twice
 COUNTS_AT_MOST = 4.0
 TEXEL_LIMITS_M = (2e-4, 5e-3)  # neighbours closer or farther than that lie across a seam or a fold
-SMALL_SLOPE = 0.003  # below it the penalty is quadratic
+SMALL_SLOPE = 0.001  # below it (0.06 degrees) the penalty is quadratic
 
 
 def texel_steps(head: HeadModel, size: int) -> tuple[Tensor, Tensor]:
