@@ -91,7 +91,7 @@ def _numbers(node: ET.Element) -> list[float]:
 
 
 def scan(
-    cascade: Cascade, grey: np.ndarray, spans: np.ndarray, stride: int, slack: float
+    cascade: Cascade, grey: np.ndarray, spans: np.ndarray, stride: int, slack: float, *, fine_after: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Test the windows of a grey picture.
 
@@ -102,6 +102,8 @@ def scan(
             empty span has first > last.
         stride: pixels between neighbouring windows; 2 tests every second row and column.
         slack: taken off every stage threshold; above 0 more windows pass, for recall.
+        fine_after: where a window passes so many stages, also test those that the stride leaves out to the right of it
+            and below, up to the next ones; 0 for nowhere.
 
     Returns:
         corners int32 [N, 2] (left, top) of the windows that pass all stages, and their scores float32 [N]: the
@@ -110,32 +112,18 @@ def scan(
     height, width = grey.shape
     if min(height, width) < cascade.window:
         return np.empty((0, 2), np.int32), np.empty(0, np.float32)
-    integral = cv2.integral(grey)
-    found = cascade_kernel.scores(
-        integral,
-        _planes(integral, stride),
+    corners, scores = cascade_kernel.scan(
+        cv2.integral(grey),
         cascade.window,
         spans,
         stride,
+        fine_after,
         cascade.stage_starts,
         cascade.stage_thresholds - np.float32(slack + ROUNDING),
         cascade.cells,
-        _corners(cascade.cells, integral.shape[1]),
         cascade.leaves,
     )
-    places, scores = cascade_kernel.hits(found)
-    return places[:, ::-1] * np.int32(stride), scores
-
-
-def _planes(integral: np.ndarray, stride: int) -> np.ndarray:
-    """int32 [stride, H + 1, P]: every `stride`-th column of the integral picture side by side; one column to spare."""
-    if stride == 1:
-        return np.pad(integral, ((0, 0), (0, 1)))[None]
-    planes = np.zeros((stride, integral.shape[0], -(-integral.shape[1] // stride) + 1), np.int32)
-    for plane in range(stride):
-        part = integral[:, plane::stride]
-        planes[plane, :, : part.shape[1]] = part
-    return planes
+    return corners, scores
 
 
 def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:
@@ -143,10 +131,3 @@ def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:
     rows = max(height - cascade.window + 1, 0)
     return np.tile(np.array([0, width - cascade.window], dtype=np.int32), (rows, 1))
 
-
-def _corners(cells: np.ndarray, row_length: int) -> np.ndarray:
-    """uint64 [N, 16]: where the 4 x 4 corners of each stump's cells lie in the flat integral picture."""
-    left, top, width, height = cells.T.astype(np.int64)[:, :, None, None]  # [N, 1, 1] each
-    step = np.arange(4)
-    places = (top + step[:, None] * height) * row_length + left + step * width
-    return places.reshape(-1, 16).astype(np.uint64)

@@ -18,11 +18,11 @@ ROW_STAGES = 2  # tested for whole rows; about one window in seven passes them
 
 def is_compiled() -> bool:
     """Whether the kernel is in memory or in numba's disk cache, so that the next scan starts at once."""
-    if scores.signatures:
+    if scan.signatures:
         return True
-    folder = scores.stats.cache_path
+    folder = scan.stats.cache_path
     # numba itself decides whether what it kept is still good; file times say nothing after a reinstallation.
-    return folder is not None and any(Path(folder).glob(f"{Path(__file__).stem}.scores-*.nbc"))
+    return folder is not None and any(Path(folder).glob(f"{Path(__file__).stem}.scan-*.nbc"))
 
 
 def compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
@@ -37,25 +37,68 @@ def compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dis
 
 
 @compiled
-def _minus(out: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:  # pragma: no cover
-    for j in range(out.size):
-        out[j] = high[j] - low[j]
+def places_of_corners(cells: np.ndarray, stride: int, planes: np.ndarray) -> np.ndarray:  # pragma: no cover
+    """uint64 [N, 16]: where the 4 x 4 corners of each stump's cells lie in flat planes, relative to a window's place."""
+    places = np.empty((len(cells), 16), np.uint64)
+    for stump in range(len(cells)):
+        left, top, width, height = cells[stump]
+        for k in range(4):
+            for i in range(4):
+                x, y = left + i * width, top + k * height
+                plane = (x % stride) * planes.shape[1] + y
+                places[stump, 4 * k + i] = plane * planes.shape[2] + x // stride
+    return places
 
 
 @compiled
-def _four_bits(
-    code: np.ndarray, middle: np.ndarray, p: np.ndarray, q: np.ndarray, r: np.ndarray, s: np.ndarray
-) -> None:  # pragma: no cover
-    """Append a bit for each of four outer cells: 1 if it is at least as bright as the middle."""
-    for j in range(code.size):
-        m = middle[j]
-        code[j] = (
-            (code[j] << 4)
-            | (np.int32(p[j] >= m) << np.int32(3))
-            | (np.int32(q[j] >= m) << np.int32(2))
-            | (np.int32(r[j] >= m) << np.int32(1))
-            | np.int32(s[j] >= m)
-        )
+def split_columns(integral: np.ndarray, stride: int) -> np.ndarray:  # pragma: no cover
+    """int32 [stride, H + 1, P]: columns p, p + stride, p + 2 stride ... of an integral picture in plane p."""
+    height, width = integral.shape
+    planes = np.empty((stride, height, -(-width // stride)), np.int32)
+    for row in range(height):
+        for plane in range(stride):
+            source, target = integral[row, plane::stride], planes[plane, row]
+            for j in range(source.size):
+                target[j] = source[j]
+            target[source.size :] = 0
+    return planes
+
+
+@compiled
+def _bits(
+    a0: int, a1: int, a2: int, a3: int, b0: int, b1: int, b2: int, b3: int,
+    c0: int, c1: int, c2: int, c3: int, d0: int, d1: int, d2: int, d3: int,
+) -> np.int32:  # fmt: skip  # pragma: no cover
+    """Local binary pattern of 3 x 3 cells with these corners: a bit for each outer cell as bright as the middle or brighter.
+
+    From the highest bit: top left, top, top right, right, bottom right, bottom, bottom left, left.
+    """
+    middle = np.int32(c2 - c1 - b2 + b1)
+    bits = np.int32(np.int32(b1 - b0 - a1 + a0) >= middle) << np.int32(7)
+    bits |= np.int32(np.int32(b2 - b1 - a2 + a1) >= middle) << np.int32(6)
+    bits |= np.int32(np.int32(b3 - b2 - a3 + a2) >= middle) << np.int32(5)
+    bits |= np.int32(np.int32(c3 - c2 - b3 + b2) >= middle) << np.int32(4)
+    bits |= np.int32(np.int32(d3 - d2 - c3 + c2) >= middle) << np.int32(3)
+    bits |= np.int32(np.int32(d2 - d1 - c2 + c1) >= middle) << np.int32(2)
+    bits |= np.int32(np.int32(d1 - d0 - c1 + c0) >= middle) << np.int32(1)
+    return bits | np.int32(np.int32(c1 - c0 - b1 + b0) >= middle)
+
+
+@compiled
+def _row_patterns(code: np.ndarray, flat: np.ndarray, base: np.uint64, at: np.ndarray) -> None:  # pragma: no cover
+    """The patterns of neighbouring windows, of which the first has its place at `base`."""
+    a0, a1, a2, a3 = base + at[0], base + at[1], base + at[2], base + at[3]
+    b0, b1, b2, b3 = base + at[4], base + at[5], base + at[6], base + at[7]
+    c0, c1, c2, c3 = base + at[8], base + at[9], base + at[10], base + at[11]
+    d0, d1, d2, d3 = base + at[12], base + at[13], base + at[14], base + at[15]
+    for i in range(code.size):
+        j = np.uint64(i)  # an unsigned index is not tested for being negative, which would keep this loop scalar
+        code[i] = _bits(
+            flat[a0 + j], flat[a1 + j], flat[a2 + j], flat[a3 + j],
+            flat[b0 + j], flat[b1 + j], flat[b2 + j], flat[b3 + j],
+            flat[c0 + j], flat[c1 + j], flat[c2 + j], flat[c3 + j],
+            flat[d0 + j], flat[d1 + j], flat[d2 + j], flat[d3 + j],
+        )  # fmt: skip
 
 
 @compiled
@@ -65,140 +108,105 @@ def _add_leaves(value: np.ndarray, code: np.ndarray, leaves: np.ndarray) -> None
 
 
 @compiled
-def _row_stump(
-    planes: np.ndarray, first: int, row: int, cell: np.ndarray, leaves: np.ndarray,
-    diffs: np.ndarray, sums: np.ndarray, code: np.ndarray, value: np.ndarray,
-) -> None:  # fmt: skip  # pragma: no cover
-    """Add one stump's leaf to the values of a row of windows, of which the first is number `first`."""
-    stride, n = planes.shape[0], value.size
-    x, y, width, height = cell[0], row + cell[1], cell[2], cell[3]
-    reach = n + (x + 3 * width) // stride
-    for k in range(3):
-        for plane in range(stride):
-            upper, lower = planes[plane, y + k * height], planes[plane, y + (k + 1) * height]
-            _minus(diffs[k, plane, :reach], upper[first : first + reach], lower[first : first + reach])
-        for i in range(3):
-            low, high = x + i * width, x + (i + 1) * width
-            _minus(
-                sums[3 * k + i, :n],
-                diffs[k, low % stride, low // stride :],
-                diffs[k, high % stride, high // stride :],
-            )
-    code[:] = 0
-    # Local binary pattern, from the highest bit: top left, top, top right, right, bottom right, bottom, bottom left, left.
-    _four_bits(code, sums[4], sums[0], sums[1], sums[2], sums[5])
-    _four_bits(code, sums[4], sums[8], sums[7], sums[6], sums[3])
-    _add_leaves(value, code, leaves)
-
-
-@compiled
 def _pattern(flat: np.ndarray, base: np.uint64, at: np.ndarray) -> np.uint64:  # pragma: no cover
-    """The same pattern of one window; `at` holds the 4 x 4 corners of the cells, row by row, relative to `base`."""
-    a0, a1, a2, a3 = flat[base + at[0]], flat[base + at[1]], flat[base + at[2]], flat[base + at[3]]
-    b0, b1, b2, b3 = flat[base + at[4]], flat[base + at[5]], flat[base + at[6]], flat[base + at[7]]
-    c0, c1, c2, c3 = flat[base + at[8]], flat[base + at[9]], flat[base + at[10]], flat[base + at[11]]
-    d0, d1, d2, d3 = flat[base + at[12]], flat[base + at[13]], flat[base + at[14]], flat[base + at[15]]
-    middle = c2 - c1 - b2 + b1
-    code = np.uint64(b1 - b0 - a1 + a0 >= middle) << np.uint64(7)
-    code |= np.uint64(b2 - b1 - a2 + a1 >= middle) << np.uint64(6)
-    code |= np.uint64(b3 - b2 - a3 + a2 >= middle) << np.uint64(5)
-    code |= np.uint64(c3 - c2 - b3 + b2 >= middle) << np.uint64(4)
-    code |= np.uint64(d3 - d2 - c3 + c2 >= middle) << np.uint64(3)
-    code |= np.uint64(d2 - d1 - c2 + c1 >= middle) << np.uint64(2)
-    code |= np.uint64(d1 - d0 - c1 + c0 >= middle) << np.uint64(1)
-    return code | np.uint64(c1 - c0 - b1 + b0 >= middle)
+    """The pattern of one window."""
+    return np.uint64(
+        _bits(
+            flat[base + at[0]], flat[base + at[1]], flat[base + at[2]], flat[base + at[3]],
+            flat[base + at[4]], flat[base + at[5]], flat[base + at[6]], flat[base + at[7]],
+            flat[base + at[8]], flat[base + at[9]], flat[base + at[10]], flat[base + at[11]],
+            flat[base + at[12]], flat[base + at[13]], flat[base + at[14]], flat[base + at[15]],
+        )
+    )  # fmt: skip
 
 
 @compiled
-def _rest(
-    total: float, flat: np.ndarray, base: np.uint64, from_stage: int, stage_starts: np.ndarray,
+def _stages(
+    total: float, flat: np.ndarray, base: np.uint64, first: int, end: int, stage_starts: np.ndarray,
     stage_thresholds: np.ndarray, corners: np.ndarray, leaves: np.ndarray,
 ) -> float:  # fmt: skip  # pragma: no cover
-    """Add the other stages of one window to its total; 0 if one of them rejects it."""
-    for stage in range(from_stage, stage_thresholds.shape[0]):
+    """Add stages `first` to `end` - 1 of one window to its total; NaN if one of them rejects it."""
+    for stage in range(first, end):
         value = np.float32(0)
         for stump in range(np.uint64(stage_starts[stage]), np.uint64(stage_starts[stage + 1])):
             value += leaves[stump, _pattern(flat, base, corners[stump])]
         if value < stage_thresholds[stage]:
-            return 0.0
+            return np.float32(np.nan)
         total += value - stage_thresholds[stage]
     return total
 
 
 @compiled
-def scores(
-    integral: np.ndarray,
-    planes: np.ndarray,
-    window: int,
-    spans: np.ndarray,
-    stride: int,
-    stage_starts: np.ndarray,
-    stage_thresholds: np.ndarray,
-    cells: np.ndarray,
-    corners: np.ndarray,
-    leaves: np.ndarray,
-) -> np.ndarray:  # pragma: no cover
-    """Score of every window, 0 where it is not tested or a stage rejects it; float32 [rows, columns] of windows.
-
-    Args:
-        integral: int32 [H + 1, W + 1].
-        planes: int32 [stride, H + 1, P], columns p, p + stride, p + 2 stride ... of it in plane p; a stump's columns are
-            neighbours there. P leaves room for all of them.
-        window: side of a window.
-        spans: see `cascade.scan`.
-        stride: 1 or 2.
-        stage_starts, stage_thresholds, cells: see `cascade.Cascade`.
-        corners: uint64 [N, 16], places of the corners of every stump's cells in the flat integral picture.
-        leaves: float32 [N, 256], by pattern.
-    """
-    flat = integral.reshape(-1)
-    rows = (integral.shape[0] - 1 - window) // stride + 1
-    columns = (integral.shape[1] - 1 - window) // stride + 1
-    stages = stage_thresholds.shape[0]
-    row_stages = min(ROW_STAGES, stages)
-    found = np.zeros((rows, columns), np.float32)
-    diffs, sums = np.empty((3, stride, planes.shape[2]), np.int32), np.empty((9, columns), np.int32)
-    codes, values, totals = (
-        np.empty(columns, np.int32),
-        np.empty(columns, np.float32),
-        np.empty(columns, np.float32),
-    )
-    for row in range(rows):
-        first = max(-(-spans[row * stride, 0] // stride), 0)
-        n = min(spans[row * stride, 1] // stride, columns - 1) - first + 1
-        if n <= 0:
-            continue
-        code, value, total = codes[:n], values[:n], totals[:n]
-        total[:] = 0
-        for stage in range(row_stages):
-            value[:] = 0
-            for stump in range(stage_starts[stage], stage_starts[stage + 1]):
-                _row_stump(planes, first, row * stride, cells[stump], leaves[stump], diffs, sums, code, value)
-            for j in range(n):
-                passed = value[j] >= stage_thresholds[stage]
-                total[j] = total[j] + (value[j] - stage_thresholds[stage]) if passed else np.float32(np.nan)
-        for j in range(n):
-            result = total[j]
-            if np.isnan(result):
-                continue
-            base = np.uint64(row * stride * integral.shape[1] + (first + j) * stride)
-            result = _rest(result, flat, base, row_stages, stage_starts, stage_thresholds, corners, leaves)
-            found[row, first + j] = result / np.float32(stages)
-    return found
+def _row_totals(
+    total: np.ndarray, value: np.ndarray, code: np.ndarray, flat: np.ndarray, base: np.uint64, stages: int,
+    stage_starts: np.ndarray, stage_thresholds: np.ndarray, corners: np.ndarray, leaves: np.ndarray,
+) -> None:  # fmt: skip  # pragma: no cover
+    """Totals of the first stages of neighbouring windows, NaN for the rejected."""
+    total[:] = 0
+    for stage in range(stages):
+        value[:] = 0
+        for stump in range(stage_starts[stage], stage_starts[stage + 1]):
+            _row_patterns(code, flat, base, corners[stump])
+            _add_leaves(value, code, leaves[stump])
+        for j in range(total.size):
+            passed = value[j] >= stage_thresholds[stage]
+            total[j] = total[j] + (value[j] - stage_thresholds[stage]) if passed else np.float32(np.nan)
 
 
 @compiled
-def hits(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
-    """Rows and columns of scores that are not 0, int32 [N, 2], row by row, and the scores, float32 [N]."""
-    count = 0
-    for row in range(found.shape[0]):
-        for column in range(found.shape[1]):
-            count += found[row, column] != 0
-    places, values = np.empty((count, 2), np.int32), np.empty(count, np.float32)
-    at = 0
-    for row in range(found.shape[0]):
-        for column in range(found.shape[1]):
-            if found[row, column] != 0:
-                places[at, 0], places[at, 1], values[at] = row, column, found[row, column]
-                at += 1
-    return places, values
+def scan(
+    integral: np.ndarray,
+    window: int,
+    spans: np.ndarray,
+    stride: int,
+    fine_after: int,
+    stage_starts: np.ndarray,
+    stage_thresholds: np.ndarray,
+    cells: np.ndarray,
+    leaves: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
+    """The windows that pass: left and top, int32 [N, 2], and scores, float32 [N].
+
+    Args:
+        integral: int32 [H + 1, W + 1].
+        window: side of a window.
+        spans, stride, fine_after: see `cascade.scan`.
+        stage_starts, stage_thresholds, cells, leaves: see `cascade.Cascade`.
+    """
+    flat, pitch = integral.reshape(-1), integral.shape[1]
+    planes = split_columns(integral, stride)
+    corners, row_corners = places_of_corners(cells, 1, integral.reshape(1, *integral.shape)), places_of_corners(cells, stride, planes)
+    columns = (pitch - 1 - window) // stride + 1
+    stages = stage_thresholds.shape[0]
+    row_stages = min(ROW_STAGES, stages)
+    middle = max(row_stages, min(fine_after, stages))
+    codes, values, totals = np.empty(columns, np.int32), np.empty(columns, np.float32), np.empty(columns, np.float32)
+    capacity = len(spans) * (pitch - window)  # of memory that is only taken as far as it is written to
+    places, scores, count = np.empty((capacity, 2), np.int32), np.empty(capacity, np.float32), 0
+    for y in range(0, len(spans), stride):
+        first = max(-(-spans[y, 0] // stride), 0)
+        n = min(spans[y, 1] // stride, columns - 1) - first + 1
+        if n <= 0:
+            continue
+        total = totals[:n]
+        _row_totals(
+            total, values[:n], codes[:n], planes.reshape(-1), np.uint64(y * planes.shape[2] + first),
+            row_stages, stage_starts, stage_thresholds, row_corners, leaves,
+        )  # fmt: skip
+        for j in range(n):
+            if np.isnan(total[j]):
+                continue
+            x = (first + j) * stride
+            so_far = _stages(total[j], flat, np.uint64(y * pitch + x), row_stages, middle, stage_starts, stage_thresholds, corners, leaves)
+            if np.isnan(so_far):
+                continue
+            for around in range(stride * stride if fine_after > 0 else 1):
+                v, u = y + around // stride, x + around % stride
+                if around and (v >= len(spans) or u < spans[v, 0] or u > spans[v, 1] or u > pitch - 1 - window):
+                    continue
+                begun, start = (np.float32(0), 0) if around else (so_far, middle)
+                score = _stages(begun, flat, np.uint64(v * pitch + u), start, stages, stage_starts, stage_thresholds, corners, leaves)
+                if not np.isnan(score):
+                    places[count, 0], places[count, 1], scores[count] = u, v, score / np.float32(stages)
+                    count += 1
+    return places[:count].copy(), scores[:count].copy()
