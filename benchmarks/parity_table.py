@@ -2,6 +2,8 @@
 
     python benchmarks/parity_table.py [--output docs/parity.md]
 
+What the file says from its first `## ` on (the losses) is written by hand and stays.
+
 The parity set is looked for beside this project, or where DECA_PARITY points.
 """
 
@@ -40,7 +42,8 @@ It is made by `python benchmarks/parity_table.py`; the tests of `tests/test_pari
 - Every case starts from the official codes, but for *encoded and decoded*, which starts from the photo.
 - `trans_verts`: the release adds 10 to z in place once per drawing, which rounds it to 2e-6. Here nothing is changed in
   place (specification B2), and the sum is taken off before comparing.
-- Drawn landmarks are not compared: we draw them in our own way. Losses follow with training.
+- Drawn landmarks are not compared: we draw them in our own way. Losses and their gradients
+  are compared in a section of their own, [below](#losses).
 - Deliberately different, with tests of their own: no swapped width and height without a face (B4), grey photos work (B5),
   photos that are not square are not turned (B23), weights load strictly (B7), textured pictures are masked (B20).
 
@@ -74,6 +77,13 @@ def rows(found: list[tuple[str, Deviation]]) -> list[str]:
     ]
 
 
+def kept(output: Path) -> str:
+    """The part of an earlier file that is written by hand."""
+    before = output.read_text(encoding="utf-8") if output.exists() else ""
+    start = before.find("\n## ")
+    return before[start:] if start >= 0 else ""
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--output", type=Path, default=ROOT / "docs" / "parity.md")
@@ -89,7 +99,7 @@ def main() -> None:
         "|---|---|---|---|---|---|",
         *rows(found),
     ]
-    output.write_text(TEXT + "\n".join(table) + "\n", encoding="utf-8")
+    output.write_text(TEXT + "\n".join(table) + "\n" + kept(output), encoding="utf-8")
     print(f"{output}: {len(found)} comparisons in {time.perf_counter() - started:.0f} s")
     if failed:
         sys.exit("beyond their tolerance: " + ", ".join(failed))
