@@ -150,11 +150,13 @@ def test_smile_and_squint_together_fold_the_corners_of_the_eyes_more_than_each_a
 def test_the_patterns_are_the_same_for_every_seed_and_the_people_are_not(head, parts, wrinkles):
     other = Wrinkles(head, parts, Draws(1))
     for mine, its in zip(wrinkles.banks, other.banks, strict=True):
-        assert torch.equal(mine.reliefs, its.reliefs)
+        # float32 sums differ in their last bits with the memory they stand in; patterns are 0.1 to 1 mm deep
+        torch.testing.assert_close(mine.reliefs, its.reliefs, rtol=1e-3, atol=1e-4)
     first, again, third = (Wrinkles(head, parts, Draws(seed)).sample(5) for seed in (7, 7, 8))
     values = torch.rand(5, len(head.expression_names))
-    assert torch.equal(wrinkles.displacement(first, values), wrinkles.displacement(again, values))
-    assert not torch.equal(wrinkles.displacement(first, values), wrinkles.displacement(third, values))
+    mine, same, others = (wrinkles.displacement(style, values) for style in (first, again, third))
+    torch.testing.assert_close(mine, same, rtol=1e-3, atol=1e-8)
+    assert (mine - others).abs().max() > 1e-5
 
 
 def test_pictures_of_one_person_share_the_skin(wrinkles):

@@ -40,6 +40,8 @@ LOSS, GRADIENT = 1e-4, 1e-3  # of the README: relative to the value, and to the 
 # changes by 5e-3 when its network computes in float64, that of ID-MRF by 4e-3 (in masked parts it divides distances of 1e-7
 # by 1e-5). A pixel at the edge of a tiny triangle moves the gradient of the photometric term by as much as it misses.
 ROUNDED = {"photometric_texture": 2e-3, "identity": 1e-2, "photo_detail_mrf": 1e-2}
+# Norms of a whole tensor's gradient through a batch-normalised encoder: 1.4e-3 apart with one thread, less with two.
+NORM = 3e-3
 ALL_LOSS = {"train_coarse": GRADIENT, "train_detail": 3e-3}  # four fifths of the latter is ID-MRF
 
 
@@ -116,14 +118,13 @@ def same_parameter_gradients(
 ) -> None:
     """Norms of all, and the whole of those that are stored."""
     norms = case.numbers[f"grad_norm_per_tensor_{title}"]
-    limit = ALL_LOSS[case.name]
     for name, parameter in network.named_parameters():
         if name in skipped:
             continue
-        assert float(parameter.grad.norm()) == pytest.approx(norms[name], rel=limit), name
+        assert float(parameter.grad.norm()) == pytest.approx(norms[name], rel=NORM), name
         whole = case.arrays.get(f"gradall_{title}.{name}")
         if whole is not None:
-            close(parameter.grad, whole, name, limit)
+            close(parameter.grad, whole, name, ALL_LOSS[case.name])
 
 
 def same_running_statistics(network: torch.nn.Module, case: Case) -> None:
