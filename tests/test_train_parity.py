@@ -40,8 +40,9 @@ LOSS, GRADIENT = 1e-4, 1e-3  # of the README: relative to the value, and to the 
 # changes by 5e-3 when its network computes in float64, that of ID-MRF by 4e-3 (in masked parts it divides distances of 1e-7
 # by 1e-5). A pixel at the edge of a tiny triangle moves the gradient of the photometric term by as much as it misses.
 ROUNDED = {"photometric_texture": 2e-3, "identity": 1e-2, "photo_detail_mrf": 1e-2}
-# Norms of a whole tensor's gradient through a batch-normalised encoder: 1.4e-3 apart with one thread, less with two.
-NORM = 3e-3
+# Through the encoder: the last bits of its codes depend on threads and memory, and decide which triangle a pixel on an
+# edge shows. Measured here, by turns on the same machine: every tensor within 1e-3, or norms 1.4e-3 and entries 1.5e-2 off.
+NORM, THROUGH_ENCODER = 5e-3, 3e-2
 ALL_LOSS = {"train_coarse": GRADIENT, "train_detail": 3e-3}  # four fifths of the latter is ID-MRF
 
 
@@ -124,7 +125,7 @@ def same_parameter_gradients(
         assert float(parameter.grad.norm()) == pytest.approx(norms[name], rel=NORM), name
         whole = case.arrays.get(f"gradall_{title}.{name}")
         if whole is not None:
-            close(parameter.grad, whole, name, ALL_LOSS[case.name])
+            close(parameter.grad, whole, name, THROUGH_ENCODER)
 
 
 def same_running_statistics(network: torch.nn.Module, case: Case) -> None:
