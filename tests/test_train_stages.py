@@ -17,7 +17,7 @@ from deca_cli.train.data.batch import PersonBatch
 from deca_cli.train.processes import Process
 from deca_cli.train.run_pack import write_run_pack
 from deca_cli.train.stages import codes_of, make_stage, within_range, without
-from deca_cli.train.validation import face_vertices, landmark_error, rigid_distance
+from deca_cli.train.validation import aligned_distance, face_vertices, landmark_error
 from small_head import random_albedo, random_head
 
 TINY = ["model.backbone=resnet18", "model.hidden=0", "dataset.image_size=32"]
@@ -142,18 +142,21 @@ def test_terms_can_be_left_out_by_name():
         without(settings, ("hair",))
 
 
-def test_the_shape_error_ignores_rotation_and_shift_but_not_size():
+def test_the_shape_error_ignores_rotation_and_shift_and_if_wanted_size():
     torch.manual_seed(0)
     points = torch.randn(2, 30, 3)
     turn, _ = torch.linalg.qr(torch.randn(3, 3))
     turn = turn * torch.det(turn).sign()
     moved = points @ turn + torch.tensor([1.0, -2.0, 3.0])
-    assert rigid_distance(moved, points) < 1e-6
+    assert aligned_distance(moved, points, scaled=False) < 1e-6
     assert (
-        rigid_distance(points * torch.tensor([-1.0, 1.0, 1.0]), points) > 0.1
+        aligned_distance(points * torch.tensor([-1.0, 1.0, 1.0]), points, scaled=False) > 0.1
     )  # a mirror image is another shape
     scaled = (points - points.mean(1, keepdim=True)).norm(dim=-1).mean()
-    assert float(rigid_distance(1.1 * moved, points)) == pytest.approx(0.1 * float(scaled), rel=1e-4)
+    assert float(aligned_distance(1.1 * moved, points, scaled=False)) == pytest.approx(
+        0.1 * float(scaled), rel=1e-4
+    )
+    assert float(aligned_distance(1.1 * moved, points, scaled=True)) < 1e-6
 
 
 def test_the_landmark_error_is_in_percent_of_the_box(head_file):

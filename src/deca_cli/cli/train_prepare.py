@@ -91,6 +91,13 @@ def render_set(
         bool, typer.Option("--clean", help="Without noise, blur, JPEG and changes of exposure and colour.")
     ] = False,
     yaw: Annotated[float, typer.Option(help="Largest yaw in degrees.")] = 60.0,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain", help="Nothing in front of the faces (glasses, hands, fringes), no cast shadows."
+        ),
+    ] = False,
+    wrinkles: Annotated[float, typer.Option(help="How deep wrinkles are, as a factor.")] = 1.0,
     head: Annotated[
         Path | None, typer.Option(help="Head file; the bundled open head.", show_default=False)
     ] = None,
@@ -109,5 +116,7 @@ def render_set(
         seed=seed,
         degrade=not clean,
         yaw_limit=yaw,
+        plain=plain,
+        wrinkle_depth=wrinkles,
     )
     run_render_set(output, settings, head, device)

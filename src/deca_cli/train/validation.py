@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deca_cli.networks.codes import Codes
     from deca_cli.train.config.settings import TrainSettings
     from deca_cli.train.data.batch import PersonBatch
+    from deca_cli.train.data.settings import DataSettings
     from deca_cli.train.stages import Stage
 
 INNER = slice(17, 68)
@@ -33,13 +34,19 @@ VALIDATION_SEED = 10_000_019
 PEOPLE, PICTURES = 8, 4  # in a batch
 
 
+TRAIN_PEOPLE = 24  # people of the training set who are measured, too
+SEEN = "train_"  # before the names of their numbers
+
+
 class Validation:
-    """Held-out people, decoded once and kept on the device.
+    """Held-out people, decoded once and kept on the device, and beside them some people of the training set.
 
     Measured are, where the model and the data allow it: `nme_percent` (inner landmarks, in percent of sqrt(w h) of the
-    label's box), `photometric` (mean difference of colours within the mask), `shape_mm` (vertices of the neutral face
-    after rigid alignment, and `mean_head_mm` for the mean head in place of the answer), in the detail stage
-    `detail_photometric` and `flat_photometric` (in UV space, with the answered displacement and with none).
+    label's box), `photometric` (mean difference of colours within the mask), on rendered sets the neutral face against the
+    true one, `shape_mm` after rotation and shift, `shape_scaled_mm` after scaling as well (one photo does not tell how large
+    a head is), and `mean_head_mm` and `mean_head_scaled_mm` for the mean head in place of the answer; in the detail stage
+    `detail_photometric` and `flat_photometric` (in UV space, with the answered displacement and with none). The same names
+    with `train_` before them are those of people who are trained on: what lies between is overfitting.
 
     Args:
         stage: what is measured.
@@ -56,63 +63,70 @@ class Validation:
         data = replace(
             settings.dataset.for_validation(), num_workers=0, batch_size=PEOPLE, K=PICTURES, isSingle=False
         )
-        loader = PersonLoader(
-            data.training_data, data, Process(0, 1, device), VALIDATION_SEED, split="held_out"
-        )
-        count = -(-min(settings.train.val_people, loader.people) // data.batch_size)
-        self.batches = list(islice(loader.batches(), count))
-        head, deca = stage.trainee.deca.head, stage.trainee.deca
-        self.has_colours = deca.albedo is not None and deca.sizes.light > 0
+        deca = stage.trainee.deca
         coarse = replace(
             settings.loss.coarse, photo=1.0, id=0.0, lmk=0.0, eyed=0.0, lipd=0.0,
             reg_shape=0.0, reg_exp=0.0, reg_tex=0.0, reg_light=0.0, shape_consistency=False, useSeg=True,
         )  # fmt: skip
-        self.colours = CoarseObjective(deca, coarse) if self.has_colours else None
+        has_colours = deca.albedo is not None and deca.sizes.light > 0
+        self.colours = CoarseObjective(deca, coarse) if has_colours else None
         detail = replace(settings.loss.detail, photo_D=1.0, mrf=0.0, reg_z=0.0, reg_diff=0.0, reg_sym=0.0)
         self.detail = DetailObjective(deca, detail) if isinstance(stage, DetailStage) else None
-        self.face = face_vertices(head)
-        self.truths = self._read_truths(data.training_data)
+        self.face = face_vertices(deca.head)
+        people = settings.train.val_people
+        self.groups = {"": self._people(data, people, "held_out", device)}
+        if settings.dataset.training_data == settings.dataset.eval_data:
+            self.groups[SEEN] = self._people(data, min(people, TRAIN_PEOPLE), "train", device)
 
-    def _read_truths(self, folders: tuple[str, ...]) -> list[Tensor] | None:
-        """Neutral faces [N, V, 3] in metres for every batch, if the data tell them."""
+    def _people(self, data: DataSettings, people: int, split: str, device: torch.device) -> list[Known]:
+        """Batches of some people with what is known about them."""
+        loader = PersonLoader(data.training_data, data, Process(0, 1, device), VALIDATION_SEED, split=split)
+        count = -(-min(people, loader.people) // data.batch_size)
+        batches = list(islice(loader.batches(), count))
+        return [
+            Known(batch, neutral)
+            for batch, neutral in zip(batches, self._neutrals(data.training_data, batches), strict=True)
+        ]
+
+    def _neutrals(self, folders: tuple[str, ...], batches: list[PersonBatch]) -> list[Tensor | None]:
+        """Neutral faces [N, face vertices, 3] in metres for every batch, where the data tell them."""
+        nothing: list[Tensor | None] = [None] * len(batches)
         if len(folders) != 1 or not (Path(folders[0]) / FOLDER).is_dir():
-            return None
+            return nothing
         truth = read_truth(Path(folders[0]))
-        found = []
-        for batch in self.batches:
+        found: list[Tensor | None] = []
+        for batch in batches:
             people = [name.rpartition("/")[0] for name in batch.names]
             neutral = truth.neutral_mm(people)
             if neutral.shape[1] != self.stage.trainee.deca.head.vertex_count:
-                return None  # another head: its vertices do not correspond
-            found.append(torch.from_numpy(neutral / 1000).to(batch.images.device))
+                return nothing  # another head: its vertices do not correspond
+            found.append(torch.from_numpy(neutral / 1000).to(batch.images.device)[:, self.face])
         return found
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Means over all held-out pictures; the stage is in training mode afterwards."""
+        """Means over all pictures of a group; the stage is in training mode afterwards."""
         self.stage.set_training(on=False)
-        sums: dict[str, float] = {}
-        for number, batch in enumerate(self.batches):
-            for name, value in self._measure_batch(number, batch).items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+        means: dict[str, float] = {}
+        for prefix, group in self.groups.items():
+            sums: dict[str, Tensor] = {}
+            for known in group:
+                for name, value in self._measure_batch(known).items():
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value.double()
+            means |= {prefix + name: float(value) / len(group) for name, value in sums.items()}
         self.stage.set_training(on=True)
-        return {name: value / len(self.batches) for name, value in sums.items()}
+        return means
 
-    def _measure_batch(self, number: int, batch: PersonBatch) -> dict[str, Tensor]:
-        stage, deca = self.stage, self.stage.trainee.deca
+    def _measure_batch(self, known: Known) -> dict[str, Tensor]:
+        stage, deca, batch = self.stage, self.stage.trainee.deca, known.batch
         images = batch.images.flatten(0, 1)
         codes = self._codes(images)
         order = torch.arange(batch.per_person, device=images.device).expand(batch.people, -1)
         found = {"nme_percent": landmark_error(deca.head, codes, batch.landmarks.flatten(0, 1))}
         if self.colours is not None:
             found["photometric"] = self.colours(codes, batch, order).total
-        if self.truths is not None:
-            zeros = torch.zeros(1, deca.head.expression_size, device=images.device)
-            neutral = deca.head.unposed(codes.shape, zeros.expand(len(images), -1))
-            mean_head = deca.head.unposed(torch.zeros_like(codes.shape), zeros.expand(len(images), -1))
-            true = self.truths[number][:, self.face]
-            found["shape_mm"] = 1000 * rigid_distance(neutral[:, self.face], true)
-            found["mean_head_mm"] = 1000 * rigid_distance(mean_head[:, self.face], true)
+        if known.neutral is not None:
+            found |= self._shapes(codes.shape, known.neutral)
         if self.detail is not None and isinstance(stage, DetailStage):
             displacement = stage.trained(images, codes, order).float()
             found["detail_photometric"] = self.detail(codes, displacement, batch, order).total
@@ -120,12 +134,32 @@ class Validation:
             found["flat_photometric"] = self.detail(codes, flat, batch, order).total
         return found
 
+    def _shapes(self, shape: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """How far the neutral face [N, S] lies from the true one [N, P, 3], in millimetres."""
+        head = self.stage.trainee.deca.head
+        still = shape.new_zeros(len(shape), head.expression_size)
+        answer, mean = (head.unposed(code, still)[:, self.face] for code in (shape, torch.zeros_like(shape)))
+        return {
+            "shape_mm": 1000 * aligned_distance(answer, true, scaled=False),
+            "shape_scaled_mm": 1000 * aligned_distance(answer, true, scaled=True),
+            "mean_head_mm": 1000 * aligned_distance(mean, true, scaled=False),
+            "mean_head_scaled_mm": 1000 * aligned_distance(mean, true, scaled=True),
+        }
+
     def _codes(self, images: Tensor) -> Codes:
         stage = self.stage
         if isinstance(stage, DetailStage):
             return stage.codes(images)
         assert isinstance(stage, CoarseStage)  # noqa: S101 - tells mypy
         return within_range(codes_of(stage.trained(images), stage.trainee.deca), stage.trainee)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Some people, and their neutral faces [N, face vertices, 3] in metres if they are known."""
+
+    batch: PersonBatch
+    neutral: Tensor | None
 
 
 def make_validation(
@@ -170,15 +204,16 @@ def face_vertices(head: HeadModel) -> Tensor:
     return inside.nonzero()[:, 0]
 
 
-def rigid_distance(points: Tensor, truth: Tensor) -> Tensor:
-    """Mean distance of corresponding points [N, P, 3] after the best rotation and shift (Kabsch 1976), no scaling."""
+def aligned_distance(points: Tensor, truth: Tensor, *, scaled: bool) -> Tensor:
+    """Mean distance of corresponding points [N, P, 3] after the best rotation and shift, if wanted scale (Umeyama 1991)."""
     points, truth = points.double(), truth.double()
     a, b = points - points.mean(1, keepdim=True), truth - truth.mean(1, keepdim=True)
-    u, _, vh = torch.linalg.svd(a.mT @ b)
-    sign = torch.det(u @ vh)
-    flip = torch.ones_like(a[:, 0])
-    flip[:, 2] = sign
-    turned = a @ (u * flip[:, None, :] @ vh)
+    u, singular, vh = torch.linalg.svd(a.mT @ b)
+    signs = torch.ones_like(singular)
+    signs[:, 2] = torch.det(u @ vh)
+    turned = a @ (u * signs[:, None, :] @ vh)
+    if scaled:
+        turned = turned * ((singular * signs).sum(1) / a.square().sum((1, 2)))[:, None, None]
     return (turned - b).norm(dim=-1).mean()
 
 

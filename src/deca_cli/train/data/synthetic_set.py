@@ -52,9 +52,13 @@ class RenderSetSettings:
     seed: int = 0
     degrade: bool = True  # noise, blur, JPEG, exposure; without: clean renderings
     yaw_limit: float = 60.0  # degrees
+    plain: bool = False  # nothing in front of the face, no cast shadows: what the losses can explain
+    wrinkle_depth: float = 1.0  # factor on the depth of all wrinkles
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
 
     def __post_init__(self) -> None:
+        if self.wrinkle_depth < 0:
+            raise UsageError(f"Wrinkles cannot be {self.wrinkle_depth:g} times as deep: at least 0.")
         if self.people < 1 or self.photos < 1 or not 0 <= self.held_out < 1 or self.size < 32:
             raise UsageError(
                 f"Cannot render {self.people} people with {self.photos} photos of {self.size} pixels, "
@@ -69,11 +73,12 @@ class RenderSetSettings:
 
     def drawn(self) -> GeneratorSettings:
         """Faces in every picture, in the middle of the stored crop."""
+        generator = uncovered(self.generator) if self.plain else self.generator
         return replace(
-            self.generator,
+            generator,
             image_size=canvas_size(self.size),
             pose=replace(
-                self.generator.pose,
+                generator.pose,
                 yaw_limit=self.yaw_limit,
                 pitch_limit=25,
                 roll_limit=30,
@@ -84,6 +89,19 @@ class RenderSetSettings:
             degrade=self.degrade,
             detail=self.held_out_people > 0,
         )
+
+
+def uncovered(generator: GeneratorSettings) -> GeneratorSettings:
+    """Faces with nothing in front of them and no shadow on them."""
+    return replace(
+        generator,
+        glasses_share=0.0,
+        hand_share=0.0,
+        object_share=0.0,
+        patch_share=0.0,
+        fringe_share=0.0,
+        light=replace(generator.light, shadow=0.0),
+    )
 
 
 def render_set(
@@ -116,6 +134,9 @@ def render_set(
     head = HeadModel(assets).to(device)
     drawn = settings.drawn()
     generator = FaceGenerator(head, find_parts(head, assets, drawn.texture_size), drawn, settings.seed)
+    if generator.wrinkles is not None:
+        generator.wrinkles.rest = generator.wrinkles.rest * settings.wrinkle_depth
+        generator.wrinkles.gain = generator.wrinkles.gain * settings.wrinkle_depth
     truth = TruthWriter(folder, head_file)
     records = _draw_all(folder, settings, generator, truth, watch)
     truth.finish()
