@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
+SLIGHT = 1e-9  # slope under which a row runs along an edge of the photo
 ROW_STAGES = 2  # tested for whole rows; about one window in seven passes them
 
 
@@ -34,6 +35,31 @@ def compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dis
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:
         return numba.njit(cache=False, nogil=True)(function)
+
+
+@compiled
+def spans_inside(to_photo: np.ndarray, rows: int, height: int, width: int) -> np.ndarray:  # pragma: no cover
+    """For each row of a picture the windows whose centre lies in the photo, int32 [rows, 2] as `scan` takes them.
+
+    Args:
+        to_photo: float64 [2, 3], from the corner of a window to its centre in the photo.
+        rows: of windows.
+        height, width: of the photo.
+    """
+    spans = np.empty((rows, 2), np.int32)
+    for row in range(rows):
+        first, last = -1.0, 1e6
+        for axis in range(2):
+            end = (width if axis == 0 else height) - 1
+            slope, start = to_photo[axis, 0], to_photo[axis, 1] * row + to_photo[axis, 2]
+            if abs(slope) < SLIGHT:
+                if start < 0 or start > end:
+                    last = -2.0
+                continue
+            one, other = -start / slope, (end - start) / slope
+            first, last = max(first, min(one, other)), min(last, max(one, other))
+        spans[row, 0], spans[row, 1] = np.int32(np.ceil(first)), np.int32(np.floor(max(last, -2.0)))
+    return spans
 
 
 @compiled
@@ -175,10 +201,11 @@ def scan(
     """
     flat, pitch = integral.reshape(-1), integral.shape[1]
     planes = split_columns(integral, stride)
-    corners, row_corners = places_of_corners(cells, 1, integral.reshape(1, *integral.shape)), places_of_corners(cells, stride, planes)
     columns = (pitch - 1 - window) // stride + 1
     stages = stage_thresholds.shape[0]
     row_stages = min(ROW_STAGES, stages)
+    corners = places_of_corners(cells, 1, integral.reshape(1, *integral.shape))
+    row_corners = places_of_corners(cells[: stage_starts[row_stages]], stride, planes)
     middle = max(row_stages, min(fine_after, stages))
     codes, values, totals = np.empty(columns, np.int32), np.empty(columns, np.float32), np.empty(columns, np.float32)
     capacity = len(spans) * (pitch - window)  # of memory that is only taken as far as it is written to

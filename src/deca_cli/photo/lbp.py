@@ -34,12 +34,12 @@ WEAKER = 0.3
 
 
 def _turned(*angles_deg: float) -> tuple[Pass, ...]:
-    return tuple(Pass(smallest=36.0, angle_deg=angle, growth=1.2) for angle in angles_deg)
+    return tuple(Pass(320, dense_from=32.0, angle_deg=angle, growth=1.2) for angle in angles_deg)
 
 
 def _far(angle_deg: float, smallest: float, for_long_side: int) -> Pass:
     largest = 2 * smallest
-    return Pass(960, smallest, largest, angle_deg, border=0.0, for_long_side=for_long_side)
+    return Pass(960, smallest, largest, angle_deg, dense_from=0.0, border=0.0, for_long_side=for_long_side)
 
 
 USUAL = (

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from deca_cli.photo import cascade_kernel
 from deca_cli.photo.cascade import frontal_face_cascade, scan
 from deca_cli.photo.read import Photo
+
+FINE_AFTER = 6
+"""Stages of the cascade after which a window's neighbours are tested, too."""
 
 
 @dataclass(frozen=True)
@@ -77,78 +81,83 @@ def _greys(photo: Photo, long_sides: set[int]) -> dict[int, np.ndarray]:
 def _sweep(grey: np.ndarray, photo_width: int, one: Pass) -> np.ndarray:
     """Hits [N, 4] of one sweep over a grey copy: centre x, y and side of the window in photo pixels, score."""
     scale = grey.shape[1] / photo_width
-    border = round(one.border * one.long_side)
-    framed = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)
-    turned, back = _turn(framed, one.angle_deg)
+    turned, back = _turn(grey, one.angle_deg, round(one.border * one.long_side))
     if one.mirrored:
         turned = cv2.flip(turned, 1)
         back = back @ np.array([[-1.0, 0.0, turned.shape[1] - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    back[:, 2] -= border  # now from turned pixels to pixels of `grey`
     hits = [np.empty((0, 4))]
     cascade = frontal_face_cascade()
-    for side, level in _levels(turned, one):
-        ratio = np.array(turned.shape[::-1]) / level.shape[::-1]
-        to_grey = _window_centres(back, ratio, cascade.window)
-        spans = _spans_inside(to_grey, level.shape[0] - cascade.window + 1, grey.shape)
-        corners, scores = scan(cascade, level, spans, 1 if side >= one.dense_from else 2, one.slack)
+    for level in _levels(turned, one):
+        to_grey = _window_centres(back, level, cascade.window)
+        rows = level.pixels.shape[0] - cascade.window + 1
+        spans = cascade_kernel.spans_inside(to_grey, max(rows, 0), grey.shape[0], grey.shape[1])
+        fine_after = FINE_AFTER if level.side >= one.dense_from else 0
+        corners, scores = scan(cascade, level.pixels, spans, 2, one.slack, fine_after=fine_after)
         centres = (corners @ to_grey[:, :2].T + to_grey[:, 2] + 0.5) / scale - 0.5
-        hits.append(np.column_stack([centres, np.full(len(scores), side / scale), scores]))
+        hits.append(np.column_stack([centres, np.full(len(scores), level.side / scale), scores]))
     return np.concatenate(hits)
 
 
-def _turn(grey: np.ndarray, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a picture about its centre, keeping all of it; and the 2 x 3 map from turned pixels back."""
+def _turn(grey: np.ndarray, angle_deg: float, border: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a picture about its centre, keeping all of it and a repeated border; and the 2 x 3 map from there back."""
+    framed = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)
     if angle_deg == 0:
-        return grey, np.eye(3)[:2]
-    height, width = grey.shape
+        return framed, np.array([[1.0, 0.0, -border], [0.0, 1.0, -border]])
+    height, width = framed.shape
     there = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
     cosine, sine = abs(there[0, 0]), abs(there[0, 1])
-    new_width, new_height = (
-        math.ceil(width * cosine + height * sine),
-        math.ceil(width * sine + height * cosine),
-    )
+    # All of the photo and a border; the frame's own corners, which would stick out, are not needed.
+    new_width = math.ceil(grey.shape[1] * cosine + grey.shape[0] * sine) + 2 * border
+    new_height = math.ceil(grey.shape[1] * sine + grey.shape[0] * cosine) + 2 * border
     there[:, 2] += (new_width - width) / 2, (new_height - height) / 2
-    turned = cv2.warpAffine(grey, there, (new_width, new_height), flags=cv2.INTER_LINEAR)
-    return turned, cv2.invertAffineTransform(there)
+    turned = cv2.warpAffine(framed, there, (new_width, new_height), flags=cv2.INTER_LINEAR)
+    back = cv2.invertAffineTransform(there)
+    back[:, 2] -= border  # of the frame
+    return turned, back
 
 
-def _levels(grey: np.ndarray, one: Pass) -> Iterator[tuple[float, np.ndarray]]:
-    """Window sides in pixels of `grey`, each with `grey` shrunk so that this side becomes the cascade's window."""
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """Part of a picture, shrunk so that windows of one size become the cascade's.
+
+    Attributes:
+        side: of the windows, in pixels of the picture.
+        pixels: uint8 [H, W].
+        ratio: pixels of the picture per pixel of the level, along x and y.
+        origin: where the part's upper left corner lies in the picture, along x and along y.
+    """
+
+    side: float
+    pixels: np.ndarray
+    ratio: np.ndarray
+    origin: float
+
+
+def _levels(picture: np.ndarray, one: Pass) -> Iterator[_Level]:
+    """All window sizes of a sweep over a picture with a border."""
     window = frontal_face_cascade().window
-    height, width = grey.shape
+    border = round(one.border * one.long_side)
     side = max(one.smallest, float(window))
-    halved, halvings = grey, 1
-    while side <= min(one.largest, height, width):
+    halved, halvings = picture, 1
+    while side <= min(one.largest, *picture.shape):
         while side >= 2 * window * halvings:
             # Exact halving first is quick and keeps fine texture from aliasing; the rest is under a factor of two.
             halved = cv2.resize(
                 halved, (halved.shape[1] // 2, halved.shape[0] // 2), interpolation=cv2.INTER_AREA
             )
             halvings *= 2
-        scale = window / side
-        size = (round(width * scale), round(height * scale))
-        yield side, cv2.resize(halved, size, interpolation=cv2.INTER_LINEAR)
+        # Windows have their centre in the photo, so of the border no more is needed than half of one.
+        trim = max(int((border - side / 2 - 1) / halvings), 0)
+        part = halved[trim : halved.shape[0] - trim, trim : halved.shape[1] - trim]
+        scale = window * halvings / side
+        size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
+        pixels = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else part
+        ratio = np.array(part.shape[::-1]) * halvings / pixels.shape[::-1]
+        yield _Level(side, pixels, ratio, trim * halvings)
         side *= one.growth
 
 
-def _window_centres(back: np.ndarray, ratio: np.ndarray, window: int) -> np.ndarray:
+def _window_centres(back: np.ndarray, level: _Level, window: int) -> np.ndarray:
     """2 x 3 map from the corner of a window on a level to its centre in pixels of the grey photo."""
-    linear = back[:, :2] * ratio
-    return np.column_stack(
-        [linear, linear @ np.full(2, window / 2) - back[:, :2] @ np.full(2, 0.5) + back[:, 2]]
-    )
-
-
-def _spans_inside(to_grey: np.ndarray, rows: int, shape: tuple[int, ...]) -> np.ndarray:
-    """For each row of a level the windows whose centre lies in the photo, int32 [rows, 2] as `scan` takes them."""
-    first, last = np.full(rows, -1.0), np.full(rows, 1e6)
-    for axis, length in ((0, shape[1]), (1, shape[0])):
-        slope = to_grey[axis, 0]
-        start = to_grey[axis, 1] * np.arange(rows) + to_grey[axis, 2]
-        if abs(slope) < 1e-9:
-            last[(start < 0) | (start > length - 1)] = -2.0
-            continue
-        ends = np.stack([-start / slope, (length - 1 - start) / slope])
-        first = np.maximum(first, ends.min(axis=0))
-        last = np.minimum(last, ends.max(axis=0))
-    return np.stack([np.ceil(first), np.floor(last)], axis=1).astype(np.int32)
+    centre = level.ratio * (window / 2) + (level.origin - 0.5)  # of the window in the upper left corner
+    return np.column_stack([back[:, :2] * level.ratio, back[:, :2] @ centre + back[:, 2]])
