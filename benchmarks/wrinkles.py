@@ -1,6 +1,7 @@
 """One head under six expressions as grey pictures, without and with its wrinkles, to be looked at.
 
 python benchmarks/wrinkles.py sheet.png --age 0.7 --seed 3 --yaw 0
+python benchmarks/wrinkles.py sheet.png --photo docs/portrait.jpg       # wrinkles as a model reads them off a photo
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -18,6 +18,12 @@ from torch.nn import functional as F
 
 from deca_cli.heads.assets import load_head
 from deca_cli.heads.model import HeadModel
+from deca_cli.packs.folders import pack_folder
+from deca_cli.packs.store import Pack, load_pack
+from deca_cli.photo.read import read_photo
+from deca_cli.pipeline.clock import Clock
+from deca_cli.pipeline.fit import fit_faces
+from deca_cli.pipeline.settings import Settings
 from deca_cli.render.interpolate import interpolate
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
@@ -46,8 +52,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--yaw", type=float, default=0.0, help="degrees")
     parser.add_argument("--size", type=int, default=512)
+    parser.add_argument(
+        "--photo", type=Path, help="take shape and wrinkles from the largest face of this photo"
+    )
+    parser.add_argument("--model", default="open", help="model pack for --photo")
     given = parser.parse_args()
-    assets, _ = load_head(Path(str(files("deca_cli.packs") / "open" / "head.npz")))
+    assets, _ = load_head(pack_folder(given.model) / "head.npz")
     head = HeadModel(assets)
     parts, draws = find_parts(head, assets, 64), Draws(given.seed)
     wrinkles = Wrinkles(head, parts, draws)
@@ -57,9 +67,12 @@ def main() -> None:
     if given.variant is not None:
         style = replace(style, variant=torch.full_like(style.variant, given.variant))
     shape = 0.7 * draws.normal(1, head.shape_size).expand(len(names), -1)
-    start = time.perf_counter()
-    displacement = wrinkles.displacement(style, expression)
-    print(f"{len(names)} displacements in {1e3 * (time.perf_counter() - start):.1f} ms")
+    if given.photo is None:
+        start = time.perf_counter()
+        displacement = wrinkles.displacement(style, expression)
+        print(f"{len(names)} displacements in {1e3 * (time.perf_counter() - start):.1f} ms")
+    else:
+        shape, displacement = read_off(given.photo, load_pack(given.model), expression)
     turn = rotation_from_degrees(*torch.tensor([[given.yaw], [0.0], [0.0]]))
     vertices = head.unposed(shape, expression)
     middle = head.on_landmarks(vertices)[:, 17:].mean(1, keepdim=True)
@@ -69,6 +82,14 @@ def main() -> None:
     ]
     sheet = torch.cat([torch.cat(list(row), 1) for row in rows])
     Image.fromarray((255 * sheet).byte().numpy()).save(given.sheet)
+
+
+@torch.no_grad()
+def read_off(photo: Path, pack: Pack, expression: Tensor) -> tuple[Tensor, Tensor]:
+    """Shape [N, S] and displacements [N, 1, U, U] of the photo's largest face under N expressions [N, E]."""
+    face = fit_faces(read_photo(photo), pack, Settings(max_faces=1), Clock())[0].codes
+    codes = replace(face.select(torch.zeros(len(expression), dtype=torch.long)), expression=expression)
+    return codes.shape, pack.deca.displacement(codes)
 
 
 def of_age(wrinkles: Wrinkles, age: float, count: int) -> WrinkleStyle:
