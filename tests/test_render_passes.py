@@ -209,3 +209,29 @@ def test_the_photo_is_pulled_into_the_uv_map():
     chart = uv.make_chart(QUAD_UV, QUAD, QUAD, 8)
     photo = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(6))
     torch.testing.assert_close(uv.photo_to_uv(chart, photo, to_ndc(quad())), photo, atol=1e-6, rtol=0)
+
+
+def test_normals_bent_by_nothing_stay_smooth_where_the_texel_grid_has_an_edge():
+    size = 64
+    rows, columns = torch.meshgrid(torch.arange(size) / size, torch.arange(size) / size, indexing="ij")
+    folded = torch.where(columns < 0.5, 0.0, 0.5 * (columns - 0.5))  # two flat triangles of a coarse mesh
+    positions = 0.1 * torch.stack([columns, -rows, -folded])[None]
+    smooth = torch.nn.functional.normalize(torch.stack([0.4 * columns, 0 * rows, 1 + 0 * rows])[None], dim=1)
+    nothing, whole = torch.zeros(1, 1, size, size), torch.ones(size, size)
+    bent = uv.bent_normals(positions, smooth, nothing, nothing[0, 0], whole)
+    torch.testing.assert_close(bent, smooth, atol=1e-6, rtol=0)
+    faceted = uv.displaced_normals(positions, smooth, nothing, nothing[0, 0], whole)
+    assert (faceted - smooth).norm(dim=1)[:, 8:56, 8:56].max() > 0.05
+
+
+def test_on_a_flat_surface_bent_and_displaced_normals_are_the_same():
+    size = 64
+    rows, columns = torch.meshgrid(torch.arange(size) / size, torch.arange(size) / size, indexing="ij")
+    positions = 0.1 * torch.stack([columns, -rows, 0 * rows])[None]
+    upwards = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(1, 3, size, size)
+    bump = 0.004 * torch.exp(-((rows - 0.5) ** 2 + (columns - 0.5) ** 2) / 0.01)[None, None]
+    given = (positions, upwards, bump, torch.zeros(size, size), torch.ones(size, size))
+    bent, exact = uv.bent_normals(*given), uv.displaced_normals(*given)
+    inside = (slice(None), slice(None), slice(8, 56), slice(8, 56))
+    torch.testing.assert_close(bent[inside], exact[inside], atol=1e-5, rtol=0)
+    assert (exact[inside] - upwards[inside]).norm(dim=1).max() > 0.3

@@ -20,7 +20,7 @@ from deca_cli.errors import UsageError
 from deca_cli.heads.camera import project
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
-from deca_cli.render.uv import displaced_normals, world2uv
+from deca_cli.render.uv import DETAIL_NORMALS, world2uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +137,8 @@ def pose_heads(decoder: Decoder, codes: Codes, *, detail: bool) -> Posed:
     displacement = deca.displacement(codes) if detail else None
     if displacement is not None and decoder.chart is not None:
         maps = world2uv(decoder.chart, torch.cat([vertices, normals], dim=2))
-        fine = displaced_normals(
+        make_normals = DETAIL_NORMALS[decoder.pack.manifest.detail_normals]
+        fine = make_normals(
             maps[:, :3], maps[:, 3:], displacement, deca.head.fixed_displacement, deca.head.face_eye_mask
         )
     return Posed(normals, project(vertices, codes.camera), fine)

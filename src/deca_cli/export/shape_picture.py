@@ -58,7 +58,8 @@ def _fine_normals(capture: Capture, view: View) -> Tensor:
     uv = view.spread(capture.topology.uv_coordinates, capture.topology.uv_faces)
     grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
     stored = torch.from_numpy(capture.detail.normals).to(uv.device)[None]
-    return F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    sampled = F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.normalize(sampled, dim=1)  # at the chart's borders texels without a normal have been mixed in
 
 
 def _seen(normals: Tensor, view: View) -> Tensor:

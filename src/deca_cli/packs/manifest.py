@@ -13,6 +13,7 @@ from deca_cli.networks.layout import Layout, check_layout
 from deca_cli.networks.preprocessing import Preprocessing
 from deca_cli.networks.resnet import BACKBONES
 from deca_cli.packs.toml import to_toml
+from deca_cli.render.uv import DETAIL_NORMALS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,6 +61,9 @@ class Manifest:
     """Added to the variances in the detail decoder; the official weights need 0.8."""
     detail_limit_m: float = OFFICIAL_LIMIT_M
     """Largest displacement either way, metres."""
+    detail_normals: str = "faceted"
+    """How pictures get normals of the detail (`deca_cli.render.uv.DETAIL_NORMALS`): `faceted` as the official release
+    does, or `smooth`, which does not show the triangles of the coarse mesh."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What the weights were made from: seed, package version, data, time; texts and numbers."""
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -83,6 +87,10 @@ class Manifest:
         for name in ("detail_norm_eps", "detail_limit_m"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
+        if self.detail_normals not in DETAIL_NORMALS:
+            raise ValueError(
+                f"detail_normals must be one of {', '.join(DETAIL_NORMALS)}, but is {self.detail_normals!r}"
+            )
         if "/" in self.head or "\\" in self.head:
             raise ValueError(f"the head file must lie in the pack itself, but is {self.head!r}")
 

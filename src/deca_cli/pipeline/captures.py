@@ -14,7 +14,7 @@ from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degre
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.packs.fingerprint import pack_fingerprint
-from deca_cli.render.uv import UvChart, detail_vertices, displaced_normals, make_chart, world2uv
+from deca_cli.render.uv import DETAIL_NORMALS, UvChart, detail_vertices, make_chart, world2uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,7 +159,8 @@ class Decoder:
         model, chart, mesh = self.pack.deca.head, self.chart, self.detail_mesh
         positions, normals = world2uv(chart, head.vertices), world2uv(chart, head.normals)
         mask, fixed = model.face_eye_mask, model.fixed_displacement
-        fine = displaced_normals(positions, normals, head.displacement, fixed, mask)
+        make_normals = DETAIL_NORMALS[self.pack.manifest.detail_normals]
+        fine = make_normals(positions, normals, head.displacement, fixed, mask)
         dense = detail_vertices(mesh, head.vertices, head.normals, head.displacement + fixed)
         rows, columns = (mesh.texels // mesh.size).float(), (mesh.texels % mesh.size).float()
         coordinates = torch.stack([columns + 0.5, mesh.size - rows - 0.5], dim=1) / mesh.size

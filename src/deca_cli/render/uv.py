@@ -1,6 +1,8 @@
 """Between the mesh and its UV map: computed once per head, then applied to any pose."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -131,6 +133,27 @@ def displaced_normals(
     """
     moved = positions + (mask * displacement) * normals + fixed_displacement * normals
     return grid_normals(moved, MARGIN_X, MARGIN_Y) * mask + normals * (1 - mask)
+
+
+def bent_normals(
+    positions: Tensor, normals: Tensor, displacement: Tensor, fixed_displacement: Tensor, mask: Tensor
+) -> Tensor:
+    """Normals of the displaced surface in UV space for pictures: smooth ones, turned by the displacement alone.
+
+    The texels of a coarse triangle lie in one plane, so `displaced_normals` shows every triangle of a coarse mesh as
+    a facet. Here only the change that the displacement makes to the normals of the texel grid is added to the
+    interpolated normals, which to first order is the normal of the smooth surface displaced.
+
+    Args and returns: as `displaced_normals`; unit length where there is a surface.
+    """
+    along = (mask * displacement + fixed_displacement) * normals
+    change = grid_normals(positions + along, MARGIN_X, MARGIN_Y) - grid_normals(positions, MARGIN_X, MARGIN_Y)
+    return unit(unit(normals, dim=1) + mask * change, dim=1)
+
+
+DETAIL_NORMALS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"faceted": displaced_normals, "smooth": bent_normals}
+)
 
 
 def detail_vertices(chart: UvChart, vertices: Tensor, normals: Tensor, displacement: Tensor) -> Tensor:

@@ -202,6 +202,7 @@ def _manifest(
         detail_backbone=model.backbone if has_detail else None,
         detail_hidden=(model.hidden or None) if has_detail else None,
         detail_norm_eps=OPEN_NORM_EPS if is_open else OFFICIAL_NORM_EPS,
+        detail_normals="smooth" if is_open else "faceted",
     )
 
 

@@ -71,6 +71,7 @@ class PackWriter:
             least_face_score=LEAST_FACE_SCORE,
             detail_norm_eps=NORM_EPS,
             detail_limit_m=LIMIT_M,
+            detail_normals="smooth",
             provenance=provenance,
             accuracy=accuracy,
         )
