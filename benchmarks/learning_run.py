@@ -39,7 +39,7 @@ SETTINGS: dict[str, list[str]] = {
         "loss.reg_exp=4e-6", "loss.reg_tex=1e-6", "loss.reg_light=0.1",
     ],
     "detail": [
-        "dataset.batch_size={detail}", "dataset.K=3", "train.lr=5e-4", "loss.reg_sym=2e-6", "loss.reg_diff=0",
+        "dataset.batch_size={detail}", "dataset.K=3", "train.lr=7e-4", "loss.reg_sym=2e-6", "loss.reg_diff=0",
         "loss.reg_z=0.001",
     ],
 }  # fmt: skip

@@ -27,11 +27,14 @@ from deca_cli.train.run_log import RunLog
 from deca_cli.train.run_pack import write_run_pack
 from deca_cli.train.same_run import check_same_run
 from deca_cli.train.shared_norm import share_norms
+from deca_cli.train.step_graph import RecordedStep
 from deca_cli.train.step_parts import (
     learning_rate_at,
     make_optimizer,
     mean_over_processes,
+    records_steps,
     seed_everything,
+    set_learning_rate,
     swap_order,
 )
 from deca_cli.train.validation import as_row
@@ -81,17 +84,23 @@ class TrainingLoop:
         train = settings.train
         if process.world > 1 and train.sync_batch_norm:
             share_norms(stage.trained, process.device)
-        self.optimizer = make_optimizer(stage.trained, train, process.device)
+        self.optimizer = make_optimizer(stage.trained, train, process)
         self.average = MovingAverage(stage.trained, train.ema) if train.ema else None
         self.checkpoints = CheckpointFolder(
             folder / CHECKPOINTS, train.keep_last, train.archive, train.checkpoint_steps
         )
         self.watch = LossWatch(folder, process.rank, train.lr)
         self.total_steps = min(train.max_steps, train.max_epochs * loader.steps_per_pass)
+        self.recorded = self._recorder() if records_steps(train, process) else None
         self.step, self.seconds = 0, 0.0
         self.origin = stage.trainee.origin
         self.best: float | None = None
         self.validated: dict[str, float] = {}
+
+    def _recorder(self) -> RecordedStep:
+        return RecordedStep(
+            lambda batch, order: self._update(self.stage.trained, batch, order, shows=False)[0]
+        )
 
     @property
     def images_per_step(self) -> int:
@@ -131,7 +140,6 @@ class TrainingLoop:
 
     def _steps(self, trained: nn.Module, log: RunLog | None) -> None:
         self.stage.set_training(on=True)
-        self._record()
         done = self._agreed_done()
         if done >= 1:
             self._save(log)  # a run that was killed after its last step may lack its pack
@@ -151,34 +159,37 @@ class TrainingLoop:
             if done >= 1:
                 break
 
-    def _record(self) -> None:
-        """Let the stage record its kernels, if that is wanted and possible."""
-        if self.settings.train.cuda_graphs and self.process.device.type == "cuda" and self.process.world == 1:
-            data = self.loader.settings
-            self.stage.record(self.images_per_step, data.image_size)
-
     def _train_step(
         self, trained: nn.Module, batch: PersonBatch, done: float
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         """One update of the weights."""
         train, step = self.settings.train, self.step
         seed_everything(train.seed, step, self.process.rank)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(train, step, self._share(step, done))
+        set_learning_rate(self.optimizer, learning_rate_at(train, step, self._share(step, done)))
         shows = train.vis_steps > 0 and (step + 1) % train.vis_steps == 0 and self.process.first
-        result = self.stage.step(
-            trained, batch, swap_order(train.seed, step, batch, self.process), pictures=shows
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        result.total.backward()
-        terms = result.terms | {"all_loss": result.total}
+        order = swap_order(train.seed, step, batch, self.process)
+        pictures = None
+        if self.recorded is not None and not shows:
+            terms = self.recorded(batch, order)
+        else:
+            terms, pictures = self._update(trained, batch, order, shows=shows)
         self.watch.push(step, terms, batch)
-        if train.clip:
-            nn.utils.clip_grad_norm_(self.stage.trained.parameters(), train.clip)
-        self.optimizer.step()
         if self.average is not None:
             self.average.update(self.stage.trained, step)
-        return terms, result.pictures
+        return terms, pictures
+
+    def _update(
+        self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, shows: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        """Everything that happens on the device: terms, gradients, the optimizer. May be recorded as a CUDA graph."""
+        result = self.stage.step(trained, batch, order, pictures=shows)
+        self.optimizer.zero_grad(set_to_none=True)
+        result.total.backward()
+        if self.settings.train.clip:
+            nn.utils.clip_grad_norm_(self.stage.trained.parameters(), self.settings.train.clip)
+        self.optimizer.step()
+        terms = result.terms | {"all_loss": result.total}
+        return {name: term.detach() for name, term in terms.items()}, result.pictures
 
     def _share(self, step: int, done: float) -> float:
         """How much of the run lies behind: by steps exactly, by the clock as last agreed."""

@@ -45,9 +45,6 @@ class Stage(Protocol):
     def set_training(self, *, on: bool) -> None:
         """Batch statistics for what is trained, or stored statistics everywhere."""
 
-    def record(self, images: int, size: int) -> None:
-        """Record the networks' kernels for batches of so many images of that side, where the stage can."""
-
     def step(self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, pictures: bool) -> Step:
         """Judge a batch; `trained` is the stage's own module, or a wrapper around it that shares gradients."""
 
@@ -131,16 +128,6 @@ class CoarseStage:
         """See `Stage`."""
         self.trained.train(on)
 
-    def record(self, images: int, size: int) -> None:
-        """See `Stage`. The warm-up moves running statistics, so they are put back."""
-        kept = {name: value.clone() for name, value in self.trained.state_dict().items()}
-        sample = torch.rand(images, 3, size, size, device=self.device)
-        # Casts that autocast keeps for later would lie outside the recording.
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16, cache_enabled=False)
-        with half:
-            torch.cuda.make_graphed_callables(self.trained, (sample,))
-        self.trained.load_state_dict(kept)
-
     def step(self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, pictures: bool) -> Step:
         """See `Stage`."""
         with _precision(self.device, self.is_bf16):
@@ -178,9 +165,6 @@ class DetailStage:
         self.trained.train(on)
         self.coarse.eval()
 
-    def record(self, images: int, size: int) -> None:
-        """See `Stage`. Nothing: its networks take more than pictures."""
-
     def step(self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, pictures: bool) -> Step:
         """See `Stage`."""
         images = batch.images.flatten(0, 1)
@@ -209,7 +193,8 @@ def within_range(codes: Codes, trainee: Trainee) -> Codes:
 
 
 def _precision(device: torch.device, is_bf16: bool) -> AbstractContextManager:
-    return torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext()
+    # Casts kept for the rest of a step would outlive a recorded one.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if is_bf16 else nullcontext()
 
 
 def _identity_network(is_bf16: bool) -> FaceRecognition:

@@ -17,16 +17,32 @@ if TYPE_CHECKING:
     from deca_cli.train.processes import Process
 
 
-def make_optimizer(network: nn.Module, train: LoopSettings, device: torch.device) -> torch.optim.Optimizer:
-    """Adam or AdamW; weight decay on kernels and matrices only."""
+def records_steps(train: LoopSettings, process: Process) -> bool:
+    """Whether steps are replayed as a CUDA graph: wanted, on one GPU."""
+    return train.cuda_graphs and process.device.type == "cuda" and process.world == 1
+
+
+def make_optimizer(network: nn.Module, train: LoopSettings, process: Process) -> torch.optim.Optimizer:
+    """Adam or AdamW; weight decay on kernels and matrices only. For recorded steps it lives on the device altogether."""
     kernels = [p for p in network.parameters() if p.dim() > 1]
     vectors = [p for p in network.parameters() if p.dim() <= 1]
+    recorded = records_steps(train, process)
+    rates = [torch.tensor(train.lr, device=process.device) if recorded else train.lr for _ in range(2)]
     groups = [
-        {"params": kernels, "weight_decay": train.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": kernels, "weight_decay": train.weight_decay, "lr": rates[0]},
+        {"params": vectors, "weight_decay": 0.0, "lr": rates[1]},
     ]
     kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=train.lr, fused=device.type == "cuda")
+    return kind(groups, fused=process.device.type == "cuda", capturable=recorded)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """For all parameters; a rate that lives on the device is changed where it is, because a recorded step reads it there."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def learning_rate_at(train: LoopSettings, step: int, done: float) -> float:

@@ -46,7 +46,7 @@ class LossWatch:
         self.pending: deque[Pending] = deque()
 
     def push(self, step: int, terms: dict[str, Tensor], batch: PersonBatch) -> None:
-        """Note the losses of a step before the weights take it in.
+        """Note the losses of a step.
 
         Raises:
             UsageError: a loss is not finite; the batch is saved.

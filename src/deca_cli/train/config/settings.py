@@ -92,7 +92,7 @@ class LoopSettings:
     precision: str = "auto"
     """Of the networks: `bf16`, `float32`, or `auto` = bf16 on a GPU. Geometry is always float32."""
     cuda_graphs: bool = False
-    """Stages pretrain and coarse on one GPU: record the encoder's kernels once and replay them; small batches gain."""
+    """On one GPU: record a whole step once and replay it, which spares the launches of its kernels; small batches gain."""
     sync_batch_norm: bool = True
     """Normalise over the whole batch of all processes, as one process would."""
     log_steps: int = 10

@@ -1,0 +1,81 @@
+"""Whole training steps as a CUDA graph: recorded once, then replayed without the host's work for every kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from deca_cli.errors import DeviceError
+from deca_cli.train.data.batch import PersonBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+WARM_UP = 4  # ordinary steps first: kernels are compiled and chosen, the optimizer gets its memory
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recorded step with the places that it reads from and writes to."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    terms: dict[str, Tensor]
+
+
+class RecordedStep:
+    """Gives the same results as the step itself. The first few steps are ordinary ones.
+
+    Args:
+        update: a batch and its order -> detached terms, after the weights have moved. It must not wait for the device, and
+            read nothing that changes from step to step but its arguments and tensors that are changed in place.
+    """
+
+    def __init__(self, update: Callable[[PersonBatch, Tensor], dict[str, Tensor]]) -> None:
+        self.update, self.steps = update, 0
+        self.side = torch.cuda.Stream()
+        self.recording: Recording | None = None
+
+    def __call__(self, batch: PersonBatch, order: Tensor) -> dict[str, Tensor]:
+        """One step; the terms stay valid after the next one.
+
+        Raises:
+            DeviceError: the step cannot be recorded.
+        """
+        self.steps += 1
+        if self.steps <= WARM_UP:
+            return self._aside(batch, order)
+        inputs = (batch.images, batch.landmarks, batch.masks, order)
+        if self.recording is None:
+            self.recording = self._record(inputs)
+        for place, value in zip(self.recording.inputs, inputs, strict=True):
+            place.copy_(value)
+        self.recording.graph.replay()
+        return {name: term.clone() for name, term in self.recording.terms.items()}
+
+    def _aside(self, batch: PersonBatch, order: Tensor) -> dict[str, Tensor]:
+        """An ordinary step on another stream, as recording asks for."""
+        self.side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.side):
+            terms = self.update(batch, order)
+        torch.cuda.current_stream().wait_stream(self.side)
+        return terms
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> Recording:
+        places = tuple(value.clone() for value in inputs)
+        images, landmarks, masks, order = places
+        batch = PersonBatch(images, landmarks, masks, ("",) * (images.shape[0] * images.shape[1]))
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.side):
+                terms = self.update(batch, order)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"This step cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}). Train without it: "
+                "--set train.cuda_graphs=false."
+            ) from error
+        return Recording(graph, places, terms)
