@@ -18,6 +18,9 @@ from deca_cli.photo import cascade_kernel
 ROUNDING = 1e-5
 """Taken off stage thresholds: trained thresholds often equal a reachable stage sum, up to float32 rounding."""
 
+EARLY_STAGES = (1, 0, 5, 10)
+"""Tested first: for their number of stumps they reject the most windows of photographs, 99 % together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
@@ -50,7 +53,22 @@ def frontal_face_cascade() -> Cascade:
     """Read scikit-image's bundled frontal face cascade (about 50 kB of XML; kept after the first call)."""
     from skimage.data import lbp_frontal_face_cascade_filename
 
-    return read_cascade(lbp_frontal_face_cascade_filename())
+    return reordered(read_cascade(lbp_frontal_face_cascade_filename()), EARLY_STAGES)
+
+
+def reordered(cascade: Cascade, first: tuple[int, ...]) -> Cascade:
+    """The same cascade with some stages before the others; a window must pass all of them, so their order is free."""
+    stages = len(cascade.stage_thresholds)
+    order = [*first, *(stage for stage in range(stages) if stage not in first)]
+    starts = cascade.stage_starts
+    stumps = np.concatenate([np.arange(starts[stage], starts[stage + 1]) for stage in order])
+    return Cascade(
+        window=cascade.window,
+        stage_starts=np.concatenate([[0], np.cumsum(np.diff(starts)[order])]).astype(np.int32),
+        stage_thresholds=cascade.stage_thresholds[order],
+        cells=cascade.cells[stumps],
+        leaves=cascade.leaves[stumps],
+    )
 
 
 def read_cascade(path: str) -> Cascade:

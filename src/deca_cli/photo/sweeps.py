@@ -12,7 +12,7 @@ from deca_cli.photo import cascade_kernel
 from deca_cli.photo.cascade import frontal_face_cascade, scan
 from deca_cli.photo.read import Photo
 
-FINE_AFTER = 6
+FINE_AFTER = 3
 """Stages of the cascade after which a window's neighbours are tested, too."""
 
 
