@@ -12,7 +12,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -120,13 +120,15 @@ def coarse_step(case: Case, device: str, dtype: torch.dtype) -> Callable[[], Non
         weights = CoarseWeights(photo=0, id=0, useSeg=False, reg_tex=0, reg_light=0, shape_consistency=False)
     network = random_face_recognition(dtype).to(device) if weights.id else None
     objective = CoarseObjective(deca, weights, network)
-    optimizer = torch.optim.Adam(deca.encoder.parameters(), lr=1e-4, fused=device == "cuda")
+    optimizer = torch.optim.Adam(
+        deca.encoder.parameters(), lr=1e-4, fused=device == "cuda", capturable=device == "cuda"
+    )
     order = draw_order(case.people, case.per_person).to(device)
     images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16, cache_enabled=False):
             raw = deca.encoder(images)
         codes = raw_to_codes(raw, deca.layout, deca.sizes).codes
         objective(codes, batch, order).total.backward()
@@ -140,13 +142,15 @@ def detail_step(case: Case, device: str, dtype: torch.dtype) -> Callable[[], Non
     deca.encoder.eval().requires_grad_(False)
     networks = DetailNetworks(deca)
     objective = DetailObjective(deca, DetailWeights(), random_vgg(dtype).to(device))
-    optimizer = torch.optim.Adam(networks.parameters(), lr=1e-4, fused=device == "cuda")
+    optimizer = torch.optim.Adam(
+        networks.parameters(), lr=1e-4, fused=device == "cuda", capturable=device == "cuda"
+    )
     order = draw_order(case.people, case.per_person).to(device)
     images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16, cache_enabled=False):
             with torch.no_grad():
                 raw = deca.encoder(images)
             codes = raw_to_codes(raw, deca.layout, deca.sizes).codes
@@ -155,6 +159,20 @@ def detail_step(case: Case, device: str, dtype: torch.dtype) -> Callable[[], Non
         optimizer.step()
 
     return step
+
+
+def recorded(step: Callable[[], None]) -> Callable[[], None]:
+    """The step as a CUDA graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        step()
+    return graph.replay
 
 
 def times_ms(step: Callable[[], None], device: str, steps: int) -> list[float]:
@@ -198,6 +216,8 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=30)
     arguments.add_argument("--precision", nargs="+", default=["bfloat16", "float32"])
     arguments.add_argument("--stages", nargs="+", default=["pretrain", "coarse", "detail"])
+    arguments.add_argument("--factor", type=int, default=1, help="times the official number of people")
+    arguments.add_argument("--graph", action="store_true", help="record a step as a CUDA graph and replay it")
     arguments.add_argument("--tiny", action="store_true", help="batches that a CPU can do")
     arguments.add_argument("--profile", action="store_true", help="also say where the time goes")
     options = arguments.parse_args()
@@ -209,11 +229,13 @@ def main() -> None:
         flush=True,
     )
     profiles = []
-    for case in TINY if options.tiny else CASES:
+    for official in TINY if options.tiny else CASES:
+        case = replace(official, people=official.people * options.factor)
         for precision in options.precision if case.stage in options.stages else ():
             torch.manual_seed(0)
             make = detail_step if case.stage == "detail" else coarse_step
             step = make(case, options.device, getattr(torch, precision))
+            step = recorded(step) if options.graph else step
             middle = statistics.median(times_ms(step, options.device, options.steps))
             memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if cuda else "-"
             images = case.people * case.per_person
