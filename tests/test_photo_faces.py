@@ -5,9 +5,17 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-from skimage.feature import Cascade
+from skimage.feature import Cascade as Reference
 
-from deca_cli.photo.cascade import all_spans, compile_kernel, frontal_face_cascade, scan
+from deca_cli.photo.cascade import (
+    ROUNDING,
+    Cascade,
+    all_spans,
+    compile_kernel,
+    frontal_face_cascade,
+    reordered,
+    scan,
+)
 from deca_cli.photo.cascade_kernel import is_compiled
 from deca_cli.photo.find_faces import Face, find_faces
 from deca_cli.photo.lbp import group_hits
@@ -43,7 +51,7 @@ def test_the_windows_that_pass_are_those_of_scikit_image(corner):
         corner[0] : corner[0] + 200, corner[1] : corner[1] + 200
     ]
     for picture in (grey, cv2.resize(grey, (68, 68), interpolation=cv2.INTER_AREA)):
-        reference = Cascade(skimage.data.lbp_frontal_face_cascade_filename()).detect_multi_scale(
+        reference = Reference(skimage.data.lbp_frontal_face_cascade_filename()).detect_multi_scale(
             picture / 256.0,
             1.2,
             1,
@@ -72,6 +80,53 @@ def test_a_wider_stride_tests_every_second_window_and_spans_limit_the_windows():
     inside = {tuple(corner) for corner in scan(cascade, grey, narrow, 1, 2.0)[0].tolist()}
     assert inside == {(x, y) for x, y in every if 20 <= x <= 30}
     assert 0 < len(inside) < len(every)
+
+
+def plain_scores(cascade: Cascade, grey: np.ndarray, corner: tuple[int, int], slack: float) -> list[float]:
+    """Every stage's sum over its lowered threshold of one window, straight from the definition."""
+    margins = []
+    for stage, threshold in enumerate(cascade.stage_thresholds):
+        total = np.float32(0)
+        for stump in range(cascade.stage_starts[stage], cascade.stage_starts[stage + 1]):
+            left, top, width, height = cascade.cells[stump]
+            block = grey[corner[1] + top :, corner[0] + left :][: 3 * height, : 3 * width].astype(int)
+            cell = block.reshape(3, height, 3, width).sum(axis=(1, 3))
+            ring = [cell[at] for at in ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))]
+            pattern = sum(int(one >= cell[1, 1]) << (7 - bit) for bit, one in enumerate(ring))
+            total += cascade.leaves[stump, pattern]
+        margins.append(float(total - (threshold - np.float32(slack + ROUNDING))))
+    return margins
+
+
+def test_the_kernel_gives_the_scores_of_the_definition_and_looks_closer_where_early_stages_pass():
+    grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (67, 58), interpolation=cv2.INTER_AREA)
+    cascade, slack, stages = frontal_face_cascade(), 1.6, 3
+    margins = {(x, y): plain_scores(cascade, grey, (x, y), slack) for y in range(35) for x in range(44)}
+    passing = {corner: np.mean(own) for corner, own in margins.items() if min(own) >= 0}
+    early = {corner for corner, own in margins.items() if min(own[:stages]) >= 0}
+    even = {(x, y) for x, y in margins if x % 2 == y % 2 == 0}
+    near = {(x, y) for x, y in margins if (x - x % 2, y - y % 2) in early}
+    spans = all_spans(cascade, *grey.shape)
+    for stride, fine_after, tested in ((1, 0, set(margins)), (2, 0, even), (2, stages, near)):
+        expected = {corner: score for corner, score in passing.items() if corner in tested}
+        corners, scores = scan(cascade, grey, spans, stride, slack, fine_after=fine_after)
+        assert len(corners) == len(expected) > 3
+        assert dict(zip(map(tuple, corners.tolist()), scores.tolist(), strict=True)) == pytest.approx(
+            expected, rel=1e-4
+        )
+    assert len(even & set(passing)) < len(near & set(passing)) < len(passing)
+
+
+def test_the_order_of_stages_changes_no_window():
+    grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (160, 160), interpolation=cv2.INTER_AREA)
+    cascade = frontal_face_cascade()
+    turned = reordered(cascade, (7, 3, 19))
+    assert turned.stage_thresholds[0] == cascade.stage_thresholds[7]
+    spans = all_spans(cascade, 160, 160)
+    (corners, scores), (others, their) = (scan(one, grey, spans, 1, 0.3) for one in (cascade, turned))
+    assert np.array_equal(corners, others)
+    assert len(corners) > 5
+    assert their == pytest.approx(scores, rel=1e-4)
 
 
 def test_the_kernel_counts_as_compiled_once_it_was_used():

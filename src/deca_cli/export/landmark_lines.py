@@ -54,7 +54,7 @@ def draw_landmarks(picture: np.ndarray, points: np.ndarray, visible: np.ndarray)
     if part.size == 0:
         return drawn
     factor = int(np.clip(LARGE_ENOUGH // max(part.shape[:2]), 1, 4))
-    large = np.repeat(np.repeat(part, factor, axis=0), factor, axis=1)
+    large = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     _draw(large, (points - (left, top) + 0.5) * factor - 0.5, visible, max(extent / 130, 0.9) * factor)
     drawn[top:bottom, left:right] = cv2.resize(large, part.shape[1::-1], interpolation=cv2.INTER_AREA)
     return drawn
@@ -63,23 +63,24 @@ def draw_landmarks(picture: np.ndarray, points: np.ndarray, visible: np.ndarray)
 def _draw(picture: np.ndarray, points: np.ndarray, visible: np.ndarray, width: float) -> None:
     """Lines with a thin dark edge, then dots, drawn into `picture`; `width` of a line in its pixels."""
     segments = [pair for part in PARTS for pair in _segments(part)]
+    places = _fixed(points)
     for edge in (True, False):
         thickness = max(1, round(width * (1.8 if edge else 1.0)))
         for start, end in segments:
             colour = EDGE if edge else SEEN if visible[start] and visible[end] else HIDDEN
             cv2.line(
                 picture,
-                _fixed(points[start]),
-                _fixed(points[end]),
+                places[start],
+                places[end],
                 colour,
                 thickness,
                 cv2.LINE_AA,
                 FRACTION_BITS,
             )
-    for point, seen in zip(points, visible, strict=True):
+    for place, seen in zip(places, visible.tolist(), strict=True):
         for radius, fill in ((1.5 * width, EDGE), (1.15 * width, DOT if seen else HIDDEN)):
             fixed = round(radius * (1 << FRACTION_BITS))
-            cv2.circle(picture, _fixed(point), fixed, fill, -1, cv2.LINE_AA, FRACTION_BITS)
+            cv2.circle(picture, place, fixed, fill, -1, cv2.LINE_AA, FRACTION_BITS)
 
 
 def _segments(part: Part) -> list[tuple[int, int]]:
@@ -88,7 +89,7 @@ def _segments(part: Part) -> list[tuple[int, int]]:
     return list(zip(ids, ends, strict=False))
 
 
-def _fixed(point: np.ndarray) -> tuple[int, int]:
+def _fixed(points: np.ndarray) -> list[tuple[int, int]]:
     """Fixed-point coordinates; points far outside are pulled in so that OpenCV's 32-bit arithmetic holds."""
-    x, y = np.clip(np.nan_to_num(point, nan=-1e4), -1e4, 3e4)
-    return round(float(x) * (1 << FRACTION_BITS)), round(float(y) * (1 << FRACTION_BITS))
+    near = np.clip(np.nan_to_num(points, nan=-1e4), -1e4, 3e4) * (1 << FRACTION_BITS)
+    return [(x, y) for x, y in np.rint(near).astype(int).tolist()]

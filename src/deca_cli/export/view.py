@@ -69,13 +69,12 @@ class View:
 
     def at(self, pixels: np.ndarray, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """[V, D] values at the corners of `faces` -> float32 [n, D] at covered pixels, given as row-major indices [n]."""
-        corners = faces[self.triangle.reshape(-1)[pixels]]  # [n, 3]
-        weights = self.barycentrics.reshape(-1, 3)[pixels]  # [n, 3]
-        values = np.asarray(values, np.float32)
-        mixed = weights[:, :1] * values[corners[:, 0]]
-        mixed += weights[:, 1:2] * values[corners[:, 1]]
-        mixed += weights[:, 2:] * values[corners[:, 2]]
-        return mixed
+        # There are fewer triangles than pixels: what a pixel needs is put side by side once for each triangle.
+        table = np.take(np.asarray(values, np.float32), faces, axis=0)  # [F, 3, D]
+        corners = np.take(table, np.take(self.triangle.reshape(-1), pixels), axis=0)  # [n, 3, D]
+        weights = np.take(self.barycentrics.reshape(-1, 3), pixels, axis=0)  # [n, 3]
+        corners *= weights[:, :, None]
+        return corners[:, 0] + corners[:, 1] + corners[:, 2]
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """[V, D] values at the corners of `faces` -> float32 [h, w, D], 0 where there is no head."""

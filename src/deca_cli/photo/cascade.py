@@ -148,4 +148,3 @@ def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:
     """Spans for `scan` that cover a whole picture."""
     rows = max(height - cascade.window + 1, 0)
     return np.tile(np.array([0, width - cascade.window], dtype=np.int32), (rows, 1))
-

@@ -111,14 +111,18 @@ def _bits(
 
 
 @compiled
-def _row_patterns(code: np.ndarray, flat: np.ndarray, base: np.uint64, at: np.ndarray) -> None:  # pragma: no cover
+def _row_patterns(
+    code: np.ndarray, flat: np.ndarray, base: np.uint64, at: np.ndarray
+) -> None:  # pragma: no cover
     """The patterns of neighbouring windows, of which the first has its place at `base`."""
     a0, a1, a2, a3 = base + at[0], base + at[1], base + at[2], base + at[3]
     b0, b1, b2, b3 = base + at[4], base + at[5], base + at[6], base + at[7]
     c0, c1, c2, c3 = base + at[8], base + at[9], base + at[10], base + at[11]
     d0, d1, d2, d3 = base + at[12], base + at[13], base + at[14], base + at[15]
     for i in range(code.size):
-        j = np.uint64(i)  # an unsigned index is not tested for being negative, which would keep this loop scalar
+        j = np.uint64(
+            i
+        )  # an unsigned index is not tested for being negative, which would keep this loop scalar
         code[i] = _bits(
             flat[a0 + j], flat[a1 + j], flat[a2 + j], flat[a3 + j],
             flat[b0 + j], flat[b1 + j], flat[b2 + j], flat[b3 + j],
@@ -157,7 +161,7 @@ def _stages(
         for stump in range(np.uint64(stage_starts[stage]), np.uint64(stage_starts[stage + 1])):
             value += leaves[stump, _pattern(flat, base, corners[stump])]
         if value < stage_thresholds[stage]:
-            return np.float32(np.nan)
+            return np.nan
         total += value - stage_thresholds[stage]
     return total
 
@@ -207,7 +211,11 @@ def scan(
     corners = places_of_corners(cells, 1, integral.reshape(1, *integral.shape))
     row_corners = places_of_corners(cells[: stage_starts[row_stages]], stride, planes)
     middle = max(row_stages, min(fine_after, stages))
-    codes, values, totals = np.empty(columns, np.int32), np.empty(columns, np.float32), np.empty(columns, np.float32)
+    codes, values, totals = (
+        np.empty(columns, np.int32),
+        np.empty(columns, np.float32),
+        np.empty(columns, np.float32),
+    )
     capacity = len(spans) * (pitch - window)  # of memory that is only taken as far as it is written to
     places, scores, count = np.empty((capacity, 2), np.int32), np.empty(capacity, np.float32), 0
     for y in range(0, len(spans), stride):
@@ -224,15 +232,37 @@ def scan(
             if np.isnan(total[j]):
                 continue
             x = (first + j) * stride
-            so_far = _stages(total[j], flat, np.uint64(y * pitch + x), row_stages, middle, stage_starts, stage_thresholds, corners, leaves)
+            so_far = _stages(
+                total[j],
+                flat,
+                np.uint64(y * pitch + x),
+                row_stages,
+                middle,
+                stage_starts,
+                stage_thresholds,
+                corners,
+                leaves,
+            )
             if np.isnan(so_far):
                 continue
             for around in range(stride * stride if fine_after > 0 else 1):
                 v, u = y + around // stride, x + around % stride
-                if around and (v >= len(spans) or u < spans[v, 0] or u > spans[v, 1] or u > pitch - 1 - window):
+                if around and (
+                    v >= len(spans) or u < spans[v, 0] or u > spans[v, 1] or u > pitch - 1 - window
+                ):
                     continue
                 begun, start = (np.float32(0), 0) if around else (so_far, middle)
-                score = _stages(begun, flat, np.uint64(v * pitch + u), start, stages, stage_starts, stage_thresholds, corners, leaves)
+                score = _stages(
+                    begun,
+                    flat,
+                    np.uint64(v * pitch + u),
+                    start,
+                    stages,
+                    stage_starts,
+                    stage_thresholds,
+                    corners,
+                    leaves,
+                )
                 if not np.isnan(score):
                     places[count, 0], places[count, 1], scores[count] = u, v, score / np.float32(stages)
                     count += 1

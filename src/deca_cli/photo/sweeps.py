@@ -26,7 +26,8 @@ class Pass:
         angle_deg: in-plane rotation of the faces that are looked for.
         mirrored: look at the mirror image; the cascade was not trained symmetrically.
         growth: ratio of one window size to the next.
-        dense_from: side from which on every window is tested; below, every second row and column.
+        dense_from: side from which on windows between every second row and column are tested, too, where one beside
+            them is promising.
         slack: see `scan`.
         border: width of the repeated border over the longer side; lets faces be found that fill the photo.
         for_long_side: photos whose longer side has fewer pixels skip this sweep.
