@@ -1,6 +1,7 @@
 """Rendered datasets: the truth fits the pictures, and the same seed gives the same set."""
 
 import hashlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -128,3 +129,14 @@ def test_somebody_is_held_out_and_somebody_is_left(people, share, expected):
 def test_other_datasets_have_no_truth(tmp_path):
     with pytest.raises(InputError, match="only datasets of `deca train render-set` have"):
         read_truth(tmp_path)
+
+
+def test_wrinkles_can_be_made_deeper_and_faces_left_uncovered(rendered, tmp_path):
+    settings = replace(SETTINGS, plain=True, wrinkle_depth=3.0)
+    assert settings.drawn().light.shadow == settings.drawn().glasses_share == 0
+    render_set(HEAD, tmp_path / "deep", settings, "cpu")
+    picture = "person_00002/000"
+    plain, deep = (read_truth(folder).displacement(picture) for folder in (rendered, tmp_path / "deep"))
+    inside = np.abs(3 * plain) < 0.0019  # metres; deeper ones are cut off at 2 mm
+    assert np.abs(plain).max() > 1e-5
+    np.testing.assert_allclose(deep[inside], 3 * plain[inside], atol=2e-6)

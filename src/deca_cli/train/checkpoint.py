@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from deca_cli.train.average import MovingAverage
 
 NAME = re.compile(r"step_(\d{8})\.safetensors")
 BEST = "best.safetensors"
@@ -185,3 +187,34 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
                 # Fused kernels rely on the parameter's own order of numbers.
                 entries[name] = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def run_tensors(
+    networks: Mapping[str, nn.Module], average: MovingAverage | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Everything of a run that is made of tensors."""
+    tensors: dict[str, Tensor] = {}
+    for name, network in networks.items():
+        tensors |= {f"network.{name}.{key}": value for key, value in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.state.items()}
+    return tensors | {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
+
+
+def restore_run(
+    checkpoint: Checkpoint,
+    networks: Mapping[str, nn.Module],
+    average: MovingAverage | None,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Put the tensors of `run_tensors` back.
+
+    Raises:
+        ModelError: the optimizer's belong to other parameters.
+    """
+    for name, network in networks.items():
+        network.load_state_dict(checkpoint.part(f"network.{name}"))
+    if average is not None:
+        for name, value in checkpoint.part("average").items():
+            average.state[name].copy_(value)
+    restore_optimizer(optimizer, checkpoint.part("optimizer"))

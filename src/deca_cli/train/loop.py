@@ -17,11 +17,11 @@ from deca_cli.train.average import MovingAverage, averaged
 from deca_cli.train.checkpoint import (
     Checkpoint,
     CheckpointFolder,
-    optimizer_tensors,
-    restore_optimizer,
+    restore_run,
+    run_tensors,
 )
 from deca_cli.train.config.write import flat_settings
-from deca_cli.train.pace import Pace
+from deca_cli.train.pace import Pace, seconds_left
 from deca_cli.train.progress import Progress, Watchers
 from deca_cli.train.run_log import RunLog
 from deca_cli.train.run_pack import write_run_pack
@@ -235,22 +235,16 @@ class TrainingLoop:
 
     def _tell(self, log: RunLog, values: dict[str, float], done: float, pace: Pace) -> None:
         rate = pace.images_per_s(self.step, self.images_per_step)
-        about = {"lr": self.optimizer.param_groups[0]["lr"], "images_per_s": round(rate, 1)}
+        about = {"lr": float(self.optimizer.param_groups[0]["lr"]), "images_per_s": round(rate, 1)}
         about["seconds"] = round(self.seconds, 2)
         if self.process.device.type == "cuda":
             about["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
         log.write("train", self.step, values | about)
         share = min(max(done, self.step / self.total_steps), 1.0)
+        left = seconds_left(self.step / self.total_steps, self.seconds, self.settings.train.max_minutes)
         self.watchers.progress(
-            Progress(self.step, self.total_steps, share, rate, self._seconds_left(), values, self.validated)
+            Progress(self.step, self.total_steps, share, rate, left, values, self.validated)
         )
-
-    def _seconds_left(self) -> float:
-        """By the steps that are left or by the clock, whichever comes first."""
-        left = self.seconds * (self.total_steps / max(self.step, 1) - 1)
-        if self.settings.train.max_minutes:
-            left = min(left, 60 * self.settings.train.max_minutes - self.seconds)
-        return max(left, 0.0)
 
     def _save(self, log: RunLog | None) -> None:
         """Checkpoint and pack, if the weights are numbers."""
@@ -280,12 +274,7 @@ class TrainingLoop:
 
     def _state(self) -> Checkpoint:
         """Everything that a resumed run needs; random states follow from seed and step."""
-        tensors: dict[str, Tensor] = {}
-        for name, network in self.stage.trainee.networks().items():
-            tensors |= {f"network.{name}.{key}": value for key, value in network.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state.items()}
-        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+        tensors = run_tensors(self.stage.trainee.networks(), self.average, self.optimizer)
         values = {"seconds": self.seconds, "best": self.best, "validated": self.validated}
         values["origin"] = self.origin
         return Checkpoint(self.step, tensors, flat_settings(self.settings), values)
@@ -311,12 +300,7 @@ class TrainingLoop:
             self.watchers.message(f"going on from step {self.step}")
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        for name, network in self.stage.trainee.networks().items():
-            network.load_state_dict(checkpoint.part(f"network.{name}"))
-        if self.average is not None:
-            for name, value in checkpoint.part("average").items():
-                self.average.state[name].copy_(value)
-        restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
+        restore_run(checkpoint, self.stage.trainee.networks(), self.average, self.optimizer)
         self.step, self.seconds = checkpoint.step, checkpoint.values["seconds"]
         self.best, self.validated = checkpoint.values["best"], dict(checkpoint.values["validated"])
         self.origin = dict(checkpoint.values["origin"])

@@ -36,3 +36,9 @@ class Pace:
         rate = (step - self.step) * images / spent
         self.since, self.step, self.pause = now, step, 0.0
         return rate
+
+
+def seconds_left(share: float, seconds: float, minutes: float) -> float:
+    """Of a run that has done a share of its steps in so many seconds and may last so many minutes (0 = any)."""
+    left = seconds * (1 / share - 1) if share else 0.0
+    return max(min(left, 60 * minutes - seconds) if minutes else left, 0.0)
