@@ -28,14 +28,15 @@ class MovingAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the network's state after step number ``step``; the memory is short at the start."""
         decay = min(self.decay, (step + 1) / (step + 10))
-        mine, theirs = [], []
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                mine.append(self.state[name])
-                theirs.append(value.detach())
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(mine, theirs, 1 - decay)  # one launch for all tensors
+        present = network.state_dict()
+        smooth = [name for name, value in present.items() if value.is_floating_point()]
+        counts = [name for name, value in present.items() if not value.is_floating_point()]
+        # One launch for all tensors of a kind.
+        torch._foreach_lerp_(
+            [self.state[n] for n in smooth], [present[n].detach() for n in smooth], 1 - decay
+        )
+        if counts:
+            torch._foreach_copy_([self.state[n] for n in counts], [present[n] for n in counts])
 
 
 @contextmanager

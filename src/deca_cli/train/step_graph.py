@@ -71,7 +71,8 @@ class RecordedStep:
         batch = PersonBatch(images, landmarks, masks, ("",) * (images.shape[0] * images.shape[1]))
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self.side):
+            # Threads that load data may go on talking to the device meanwhile.
+            with torch.cuda.graph(graph, stream=self.side, capture_error_mode="thread_local"):
                 terms = self.update(batch, order)
         except RuntimeError as error:
             raise DeviceError(
