@@ -130,16 +130,10 @@ def scan(
     height, width = grey.shape
     if min(height, width) < cascade.window:
         return np.empty((0, 2), np.int32), np.empty(0, np.float32)
+    thresholds = cascade.stage_thresholds - np.float32(slack + ROUNDING)
+    table = (cascade.stage_starts, thresholds, cascade.leaves)
     corners, scores = cascade_kernel.scan(
-        cv2.integral(grey),
-        cascade.window,
-        spans,
-        stride,
-        fine_after,
-        cascade.stage_starts,
-        cascade.stage_thresholds - np.float32(slack + ROUNDING),
-        cascade.cells,
-        cascade.leaves,
+        cv2.integral(grey), cascade.window, spans, stride, fine_after, cascade.cells, table
     )
     return corners, scores
 

@@ -16,6 +16,10 @@ import numpy as np
 SLIGHT = 1e-9  # slope under which a row runs along an edge of the photo
 ROW_STAGES = 2  # tested for whole rows; about one window in seven passes them
 
+Table = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # starts of stages, their thresholds, leaves; see `cascade.Cascade`
+
 
 def is_compiled() -> bool:
     """Whether the kernel is in memory or in numba's disk cache, so that the next scan starts at once."""
@@ -152,68 +156,84 @@ def _pattern(flat: np.ndarray, base: np.uint64, at: np.ndarray) -> np.uint64:  #
 
 @compiled
 def _stages(
-    total: float, flat: np.ndarray, base: np.uint64, first: int, end: int, stage_starts: np.ndarray,
-    stage_thresholds: np.ndarray, corners: np.ndarray, leaves: np.ndarray,
-) -> float:  # fmt: skip  # pragma: no cover
+    total: float, flat: np.ndarray, base: np.uint64, first: int, end: int, corners: np.ndarray, table: Table
+) -> float:  # pragma: no cover
     """Add stages `first` to `end` - 1 of one window to its total; NaN if one of them rejects it."""
+    starts, thresholds, leaves = table
     for stage in range(first, end):
         value = np.float32(0)
-        for stump in range(np.uint64(stage_starts[stage]), np.uint64(stage_starts[stage + 1])):
+        for stump in range(np.uint64(starts[stage]), np.uint64(starts[stage + 1])):
             value += leaves[stump, _pattern(flat, base, corners[stump])]
-        if value < stage_thresholds[stage]:
+        if value < thresholds[stage]:
             return np.nan
-        total += value - stage_thresholds[stage]
+        total += value - thresholds[stage]
     return total
 
 
 @compiled
 def _row_totals(
-    total: np.ndarray, value: np.ndarray, code: np.ndarray, flat: np.ndarray, base: np.uint64, stages: int,
-    stage_starts: np.ndarray, stage_thresholds: np.ndarray, corners: np.ndarray, leaves: np.ndarray,
+    total: np.ndarray, buffers: tuple[np.ndarray, np.ndarray], flat: np.ndarray, base: np.uint64, stages: int,
+    corners: np.ndarray, table: Table,
 ) -> None:  # fmt: skip  # pragma: no cover
     """Totals of the first stages of neighbouring windows, NaN for the rejected."""
+    starts, thresholds, leaves = table
+    code, value = buffers[0][: total.size], buffers[1][: total.size]
     total[:] = 0
     for stage in range(stages):
         value[:] = 0
-        for stump in range(stage_starts[stage], stage_starts[stage + 1]):
+        for stump in range(starts[stage], starts[stage + 1]):
             _row_patterns(code, flat, base, corners[stump])
             _add_leaves(value, code, leaves[stump])
         for j in range(total.size):
-            passed = value[j] >= stage_thresholds[stage]
-            total[j] = total[j] + (value[j] - stage_thresholds[stage]) if passed else np.float32(np.nan)
+            passed = value[j] >= thresholds[stage]
+            total[j] = total[j] + (value[j] - thresholds[stage]) if passed else np.float32(np.nan)
+
+
+@compiled
+def _finish(
+    x: int, y: int, total: float, first: int, reach: int, integral: np.ndarray, window: int, spans: np.ndarray,
+    corners: np.ndarray, table: Table, places: np.ndarray, scores: np.ndarray, count: int,
+) -> int:  # fmt: skip  # pragma: no cover
+    """Test the window at x, y from stage `first` on, and all of the `reach` - 1 columns and rows after it from the start.
+
+    Those that pass are appended to `places` and `scores`, which hold `count`; the new number is returned.
+    """
+    flat, pitch, stages = integral.reshape(-1), integral.shape[1], table[1].size
+    for v in range(y, min(y + reach, len(spans))):
+        for u in range(x, min(x + reach, pitch - window)):
+            if u == x and v == y:
+                score = _stages(total, flat, np.uint64(v * pitch + u), first, stages, corners, table)
+            elif spans[v, 0] <= u <= spans[v, 1]:
+                score = _stages(np.float32(0), flat, np.uint64(v * pitch + u), 0, stages, corners, table)
+            else:
+                continue
+            if not np.isnan(score):
+                places[count, 0], places[count, 1], scores[count] = u, v, score / np.float32(stages)
+                count += 1
+    return count
 
 
 @compiled
 def scan(
-    integral: np.ndarray,
-    window: int,
-    spans: np.ndarray,
-    stride: int,
-    fine_after: int,
-    stage_starts: np.ndarray,
-    stage_thresholds: np.ndarray,
-    cells: np.ndarray,
-    leaves: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
+    integral: np.ndarray, window: int, spans: np.ndarray, stride: int, fine_after: int, cells: np.ndarray, table: Table
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip  # pragma: no cover
     """The windows that pass: left and top, int32 [N, 2], and scores, float32 [N].
 
     Args:
         integral: int32 [H + 1, W + 1].
         window: side of a window.
         spans, stride, fine_after: see `cascade.scan`.
-        stage_starts, stage_thresholds, cells, leaves: see `cascade.Cascade`.
+        cells: see `cascade.Cascade`.
+        table: its starts, thresholds and leaves.
     """
-    flat, pitch = integral.reshape(-1), integral.shape[1]
+    flat, pitch, stages = integral.reshape(-1), integral.shape[1], table[1].size
     planes = split_columns(integral, stride)
-    columns = (pitch - 1 - window) // stride + 1
-    stages = stage_thresholds.shape[0]
-    row_stages = min(ROW_STAGES, stages)
+    columns, row_stages = (pitch - 1 - window) // stride + 1, min(ROW_STAGES, stages)
     corners = places_of_corners(cells, 1, integral.reshape(1, *integral.shape))
-    row_corners = places_of_corners(cells[: stage_starts[row_stages]], stride, planes)
-    middle = max(row_stages, min(fine_after, stages))
-    codes, values, totals = (
-        np.empty(columns, np.int32),
-        np.empty(columns, np.float32),
+    row_corners = places_of_corners(cells[: table[0][row_stages]], stride, planes)
+    middle, reach = max(row_stages, min(fine_after, stages)), stride if fine_after > 0 else 1
+    buffers, totals = (
+        (np.empty(columns, np.int32), np.empty(columns, np.float32)),
         np.empty(columns, np.float32),
     )
     capacity = len(spans) * (pitch - window)  # of memory that is only taken as far as it is written to
@@ -223,47 +243,16 @@ def scan(
         n = min(spans[y, 1] // stride, columns - 1) - first + 1
         if n <= 0:
             continue
-        total = totals[:n]
-        _row_totals(
-            total, values[:n], codes[:n], planes.reshape(-1), np.uint64(y * planes.shape[2] + first),
-            row_stages, stage_starts, stage_thresholds, row_corners, leaves,
-        )  # fmt: skip
+        base = np.uint64(y * planes.shape[2] + first)
+        _row_totals(totals[:n], buffers, planes.reshape(-1), base, row_stages, row_corners, table)
         for j in range(n):
-            if np.isnan(total[j]):
+            if np.isnan(totals[j]):
                 continue
             x = (first + j) * stride
-            so_far = _stages(
-                total[j],
-                flat,
-                np.uint64(y * pitch + x),
-                row_stages,
-                middle,
-                stage_starts,
-                stage_thresholds,
-                corners,
-                leaves,
-            )
-            if np.isnan(so_far):
-                continue
-            for around in range(stride * stride if fine_after > 0 else 1):
-                v, u = y + around // stride, x + around % stride
-                if around and (
-                    v >= len(spans) or u < spans[v, 0] or u > spans[v, 1] or u > pitch - 1 - window
-                ):
-                    continue
-                begun, start = (np.float32(0), 0) if around else (so_far, middle)
-                score = _stages(
-                    begun,
-                    flat,
-                    np.uint64(v * pitch + u),
-                    start,
-                    stages,
-                    stage_starts,
-                    stage_thresholds,
-                    corners,
-                    leaves,
+            base = np.uint64(y * pitch + x)
+            total = _stages(totals[j], flat, base, row_stages, middle, corners, table)
+            if not np.isnan(total):
+                count = _finish(
+                    x, y, total, middle, reach, integral, window, spans, corners, table, places, scores, count
                 )
-                if not np.isnan(score):
-                    places[count, 0], places[count, 1], scores[count] = u, v, score / np.float32(stages)
-                    count += 1
     return places[:count].copy(), scores[:count].copy()
