@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from deca_cli.errors import UsageError
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.folders import pack_folder
 from deca_cli.train import models
@@ -19,7 +20,7 @@ from deca_cli.train.objectives.detail import DetailObjective
 from deca_cli.train.processes import Process
 from deca_cli.train.progress import Watchers
 from deca_cli.train.stages import codes_of, make_stage
-from deca_cli.train.step_parts import set_learning_rate
+from deca_cli.train.step_parts import records_steps, set_learning_rate
 
 SIDE = 32
 HEAD = pack_folder("open") / "head.npz"
@@ -106,7 +107,7 @@ class Loader:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("stage_name", ["pretrain", "coarse", "detail"])
+@pytest.mark.parametrize("stage_name", ["pretrain", "coarse"])
 def test_recorded_steps_train_as_ordinary_ones(stage_name, tmp_path):
     device = torch.device("cuda")
     ends = []
@@ -114,7 +115,7 @@ def test_recorded_steps_train_as_ordinary_ones(stage_name, tmp_path):
         torch.manual_seed(0)
         trainee, settings = build(
             stage_name, "dataset.batch_size=2", "dataset.K=2", "train.max_steps=9", "train.val_steps=0",
-            "train.clip=1", "train.vis_steps=7", "train.precision=float32", "loss.id=0" if stage_name != "detail" else "loss.mrf=0",
+            "train.clip=1", "train.vis_steps=7", "train.precision=float32", "loss.id=0",
             f"train.cuda_graphs={recorded}", "train.write_summary=false", "train.schedule=cosine",
         )  # fmt: skip
         process = Process(0, 1, device)
@@ -127,3 +128,15 @@ def test_recorded_steps_train_as_ordinary_ones(stage_name, tmp_path):
         ends.append({name: value.double().cpu() for name, value in stage.trained.state_dict().items()})
     for name, value in ends[0].items():
         torch.testing.assert_close(ends[1][name], value, atol=2e-3, rtol=2e-2, msg=name)
+
+
+def test_steps_of_the_detail_stage_are_not_recorded():
+    with pytest.raises(UsageError, match="pretrain and coarse"):
+        build("detail", "train.cuda_graphs=true")
+
+
+def test_recording_on_a_cpu_or_on_several_gpus_is_refused():
+    _, settings = build("coarse", "train.cuda_graphs=true")
+    for process in (Process(0, 1, torch.device("cpu")), Process(0, 2, torch.device("cuda"))):
+        with pytest.raises(UsageError, match="needs one NVIDIA GPU"):
+            records_steps(settings.train, process)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deca_cli.errors import UsageError
 from deca_cli.train.objectives.batches import draw_order
 
 if TYPE_CHECKING:
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
 
 
 def records_steps(train: LoopSettings, process: Process) -> bool:
-    """Whether steps are replayed as a CUDA graph: wanted, on one GPU."""
-    return train.cuda_graphs and process.device.type == "cuda" and process.world == 1
+    """Whether steps are replayed as a CUDA graph.
+
+    Raises:
+        UsageError: wanted, but not on one GPU.
+    """
+    if train.cuda_graphs and (process.device.type != "cuda" or process.world != 1):
+        raise UsageError(
+            f"train.cuda_graphs needs one NVIDIA GPU, but this run has {process.world} x {process.device.type}. Leave it out, "
+            "or --set train.cuda_graphs=false."
+        )
+    return train.cuda_graphs
 
 
 def make_optimizer(network: nn.Module, train: LoopSettings, process: Process) -> torch.optim.Optimizer:

@@ -92,7 +92,8 @@ class LoopSettings:
     precision: str = "auto"
     """Of the networks: `bf16`, `float32`, or `auto` = bf16 on a GPU. Geometry is always float32."""
     cuda_graphs: bool = False
-    """On one GPU: record a whole step once and replay it, which spares the launches of its kernels; small batches gain."""
+    """Record a whole step once and replay it, which spares the launches of its kernels; small batches gain. For pretrain
+    and coarse, on one GPU."""
     sync_batch_norm: bool = True
     """Normalise over the whole batch of all processes, as one process would."""
     log_steps: int = 10
@@ -146,7 +147,7 @@ class TrainSettings:
     """Everything that shapes a run; saved with the run and in every checkpoint.
 
     Raises:
-        UsageError: an unknown stage.
+        UsageError: an unknown stage, or settings that the stage cannot have.
     """
 
     stage: str
@@ -160,6 +161,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _choice("stage", self.stage, STAGES)
+        if self.stage == "detail" and self.train.cuda_graphs:
+            raise UsageError(
+                "train.cuda_graphs is for the stages pretrain and coarse: recorded steps of the detail stage were seen to "
+                "train otherwise than ordinary ones. Leave it out, or --set train.cuda_graphs=false."
+            )
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
