@@ -24,6 +24,7 @@ from deca_cli.networks.preprocessing import Preprocessing
 from deca_cli.packs.manifest import Manifest
 from deca_cli.packs.store import load_pack, save_pack
 from deca_cli.render.lighting import sh_shading
+from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.generator import FaceGenerator
 from deca_cli.synthetic.parts import HeadParts, find_parts
 from deca_cli.train import synthetic
@@ -379,3 +380,31 @@ def test_each_face_is_paired_with_the_next_picture_of_the_same_person():
     assert request.partners.tolist() == [1, 2, 0, 4, 5, 3]
     alone = detail_request(4, 3, 1, torch.zeros(4, 52))
     assert alone.partners.tolist() == [0, 1, 2]
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"of an earlier run")
+    with pytest.raises(UsageError, match="--resume"):
+        train_synthetic(HEAD_FILE, tmp_path, miniature(), "cpu", lambda _: None)
+    assert (tmp_path / "state.pt").read_bytes() == b"of an earlier run"
+
+
+def test_weights_that_are_not_finite_replace_nothing(tmp_path, monkeypatch):
+    def poison(run: synthetic._Run) -> dict[str, torch.Tensor]:
+        next(iter(run.network.parameters())).data.fill_(torch.nan)
+        return {"nme": torch.zeros(())}
+
+    monkeypatch.setattr(synthetic._Run, "_step", poison)
+    with pytest.raises(UsageError, match="not finite any more"):
+        train_synthetic(HEAD_FILE, tmp_path, miniature(), "cpu", lambda _: None)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_tables_kept_during_an_evaluation_serve_a_training_afterwards():
+    values = (0.125, 0.375)
+    with torch.inference_mode():
+        constant(values, torch.device("cpu"))
+    weight = torch.ones(2, requires_grad=True)
+    (weight * constant(values, torch.device("cpu"))).sum().backward()
+    assert weight.grad.tolist() == list(values)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 
 @cache  # never given back: recorded CUDA graphs read them
+@torch.inference_mode(False)  # what is kept must also serve a later training
 def _sent(values: tuple[Any, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)
 

@@ -93,6 +93,7 @@ def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # what is kept must also serve a later training
 def _harmonics_fit(device: torch.device) -> tuple[Tensor, Tensor]:
     """Evenly spread directions of the front hemisphere [P, 3], and the least-squares map [9, P] of values there."""
     index = torch.arange(HARMONICS_DIRECTIONS, dtype=torch.float64) + 0.5

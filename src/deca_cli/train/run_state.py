@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deca_cli.errors import OutputError, UsageError
+from deca_cli.atomic import make_folder, write_file
+from deca_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
 FILE_NAME = "state.pt"
 
@@ -31,18 +33,30 @@ class RunState:
 
 
 def write_state(folder: Path, state: RunState) -> None:
-    """Replace the state in a run's folder; an older one stays until the new one is whole.
+    """Replace the state in a run's folder; an older one stays until the new one is whole and on the disk.
 
     Raises:
         OutputError: it cannot be written.
     """
-    path, new = folder / FILE_NAME, folder / f".{FILE_NAME}.new"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(dict(vars(state)), new)
-        os.replace(new, path)  # noqa: PTH105  # the name says that an older file goes
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"Cannot save the state of the run to {path}: {error}. Make room there.") from error
+
+    def fill(stream: BinaryIO) -> None:
+        torch.save(dict(vars(state)), stream)
+        stream.flush()
+        os.fsync(stream.fileno())  # there is only one: it must survive a power cut
+
+    write_file(make_folder(folder) / FILE_NAME, fill)
+
+
+def refuse_earlier_run(folder: Path) -> None:
+    """Leave a folder alone that holds a run.
+
+    Raises:
+        UsageError: it does.
+    """
+    if (folder / FILE_NAME).exists():
+        raise UsageError(
+            f"{folder} holds a run already ({FILE_NAME}): go on with it by --resume, or choose another folder with --output."
+        )
 
 
 def read_state(folder: Path, device: torch.device) -> RunState:

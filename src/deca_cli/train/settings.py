@@ -91,6 +91,11 @@ class SyntheticSettings:
                 f"detail_faces must be a positive multiple of per_person, but they are {self.detail_faces} and "
                 f"{self.per_person}. Set detail_size to 0 to train without detail."
             )
+        if 0 < self.validation_faces < self.per_person or self.per_person > 64:
+            raise UsageError(
+                f"validation_faces (now {self.validation_faces}) must be 0 or at least per_person, and per_person (now "
+                f"{self.per_person}) at most 64."
+            )
         if self.generator.image_size % 8:
             raise UsageError(
                 f"image_size must be a multiple of 8 (JPEG blocks), but is {self.generator.image_size}."

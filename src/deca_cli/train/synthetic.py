@@ -23,7 +23,7 @@ from deca_cli.synthetic.generator import FaceGenerator
 from deca_cli.synthetic.parts import find_parts
 from deca_cli.train.average import MovingAverage
 from deca_cli.train.processes import Process, joined_processes
-from deca_cli.train.run_state import RunState, read_state, write_state
+from deca_cli.train.run_state import RunState, read_state, refuse_earlier_run, write_state
 from deca_cli.train.step_clock import StepClock
 from deca_cli.train.synthetic_config import FILE_NAME as SETTINGS_FILE
 from deca_cli.train.synthetic_config import settings_text
@@ -87,10 +87,12 @@ def train_synthetic(
         DeviceError: no GPU where one was asked for.
         ModelError: the head or the pack to start from cannot be used.
         OutputError: the pack or the state cannot be written.
-        UsageError: training diverged, or there is nothing to resume.
+        UsageError: training diverged, there is nothing to resume, or the folder holds another run.
     """
     settings = replace(settings, generator=replace(settings.generator, detail=settings.detail_size > 0))
     with joined_processes(device) as process:
+        if not resume:
+            refuse_earlier_run(output)
         state = _state_of(output, settings, process.device) if resume else None
         torch.manual_seed(settings.seed)
         run = _Run(head_file, output, settings, process, StepClock(process.device, timings))
@@ -245,6 +247,7 @@ class _Run:
 
     def save(self, elapsed_s: float) -> None:
         """Write the averaged networks as a pack, and the state to go on from."""
+        self._check_weights()
         accuracy = self._accuracy()
         self.writer.write(self.objective.head, self.average.state, self._provenance(elapsed_s), accuracy)
         state = RunState(
@@ -257,6 +260,21 @@ class _Run:
             optimizer=self.optimizer.state_dict(),
         )
         write_state(self.output, state)
+
+    def _check_weights(self) -> None:
+        """Nothing broken may replace what was saved before.
+
+        Raises:
+            UsageError: a weight is not finite.
+        """
+        tensors = [value for value in self.average.state.values() if value.is_floating_point()]
+        tensors += [parameter.detach() for parameter in self.network.parameters()]
+        norms = torch._foreach_norm(tensors)  # noqa: SLF001 - one launch for all
+        if not math.isfinite(float(torch.stack(norms).sum())):
+            raise UsageError(
+                f"Training diverged: at step {self.step} a weight is not finite any more. What was saved before stays as "
+                "it was. Start again with a lower --learning-rate."
+            )
 
     def _accuracy(self) -> dict[str, float]:
         """Errors on unseen faces, by the names of the manifest."""
