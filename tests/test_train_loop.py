@@ -115,6 +115,15 @@ def test_two_processes_do_what_one_does_with_the_same_batch(tmp_path):
     assert sums[1] == pytest.approx(sums[0], rel=0.02)
 
 
+def test_processes_that_do_not_find_the_same_checkpoint_refuse_to_train(tmp_path):
+    told, errors = toy_program("apart", tmp_path)
+    assert told["codes"] == [1, 1], errors
+    assert errors.count("OutputError: The processes do not find the same run") == 2
+    assert "0: 5, 1: 0" in errors
+    assert newest(tmp_path / "a").step == 5
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path):
     toy_loop(tmp_path, 12).run()
     newest_file = max((tmp_path / "checkpoints").glob("step_*"))

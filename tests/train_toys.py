@@ -1,6 +1,6 @@
 """A stage, a loader and a loop so small that they can be run, cut and killed in milliseconds.
 
-As a program: `python train_toys.py kill|share FOLDER`; it imports torch once and does the rest in forks of itself.
+As a program: `python train_toys.py kill|share|apart FOLDER`; it imports torch once and does the rest in forks of itself.
 """
 
 import json
@@ -181,6 +181,18 @@ def share_between_two(folder):
     """The same run in one process and in two."""
     folder = Path(folder)
     toy_loop(folder / "one", 6).run()
+    sys.stdout.write(json.dumps({"codes": run_in_two([folder / "two"] * 2, 6)}))
+
+
+def go_on_apart(folder):
+    """Two processes, of which only the first has the folder of the run that they go on with."""
+    folder = Path(folder)
+    toy_loop(folder / "a", 5).run()
+    sys.stdout.write(json.dumps({"codes": run_in_two([folder / "a", folder / "b"], 10)}))
+
+
+def run_in_two(folders, steps):
+    """Exit codes of two processes that train together, each into its folder."""
     os.environ |= {
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(20000 + secrets.randbelow(20000)),
@@ -192,14 +204,14 @@ def share_between_two(folder):
         with joined_processes("cpu") as process:
             stage = ToyStage(1)
             stage.processes = 2
-            toy_loop(folder / "two", 6, process=process, stage=stage).run()
+            toy_loop(folders[number], steps, process=process, stage=stage).run()
 
     children = [fork(lambda number=number: rank(number)) for number in (0, 1)]
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    sys.stdout.write(json.dumps({"codes": codes}))
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     without_packs()
-    {"kill": kill_twenty_times, "share": share_between_two}[sys.argv[1]](sys.argv[2])
+    modes = {"kill": kill_twenty_times, "share": share_between_two, "apart": go_on_apart}
+    modes[sys.argv[1]](sys.argv[2])

@@ -25,7 +25,7 @@ from deca_cli.train.pace import Pace, seconds_left
 from deca_cli.train.progress import Progress, Watchers
 from deca_cli.train.run_log import RunLog
 from deca_cli.train.run_pack import write_run_pack
-from deca_cli.train.same_run import check_same_run
+from deca_cli.train.same_run import check_same_folder, check_same_run
 from deca_cli.train.shared_norm import share_norms
 from deca_cli.train.step_graph import RecordedStep
 from deca_cli.train.step_parts import (
@@ -113,7 +113,7 @@ class TrainingLoop:
         Raises:
             InputError: the data cannot be read.
             ModelError: the run in the folder is another one.
-            OutputError: something cannot be written.
+            OutputError: something cannot be written, or processes do not share the folder.
             UsageError: training diverged, or the run in the folder has other settings.
         """
         self._resume()
@@ -287,6 +287,7 @@ class TrainingLoop:
         if self.process.first:
             for problem in problems:
                 self.watchers.message(problem)
+        check_same_folder(checkpoint, self.process, self.folder)
         if checkpoint is None:
             return
         if not self.settings.train.resume:

@@ -36,6 +36,14 @@ class Process:
         torch.distributed.broadcast(shared, 0)
         return float(shared)
 
+    def gather(self, value: int) -> list[int]:
+        """The values of all processes by rank, in all of them."""
+        if self.world == 1:
+            return [value]
+        places = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        torch.distributed.all_gather(places, torch.tensor([value], device=self.device))
+        return [int(place) for place in places]
+
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Process]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deca_cli.errors import UsageError
+from deca_cli.errors import OutputError, UsageError
 from deca_cli.train.config.write import flat_settings
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from deca_cli.train.checkpoint import Checkpoint
     from deca_cli.train.config.settings import TrainSettings
+    from deca_cli.train.processes import Process
 
 # These may change when a run goes on; everything else makes it another run.
 MAY_CHANGE = (
@@ -37,4 +38,20 @@ def check_same_run(checkpoint: Checkpoint, settings: TrainSettings, folder: Path
         raise UsageError(
             f"{folder} holds a run with other settings ({'; '.join(changed[:4])}). Take its own settings (--config "
             f"{folder}/settings.yaml), or start another run with another --output; --init {folder} starts it from these networks."
+        )
+
+
+def check_same_folder(checkpoint: Checkpoint | None, process: Process, folder: Path) -> None:
+    """Refuse to train when processes would begin at different steps. All of them have to come here.
+
+    Raises:
+        OutputError: they did not find the same checkpoint; raised in all of them.
+    """
+    steps = process.gather(0 if checkpoint is None else checkpoint.step)
+    if len(set(steps)) > 1:
+        found = ", ".join(f"{rank}: {step}" for rank, step in enumerate(steps))
+        raise OutputError(
+            f"The processes do not find the same run in {folder} (steps by process: {found}), so they would train apart. The "
+            "folder is not shared by all machines, or one sees an old state of it. Name with --output a folder that all of them "
+            "share, or copy its checkpoints to all of them, and start the same command again."
         )
