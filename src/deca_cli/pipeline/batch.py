@@ -20,7 +20,7 @@ from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
 from deca_cli.photo.detectors import LBP, choose_detector
 from deca_cli.photo.sighting import look_again, sight
-from deca_cli.pipeline.clock import Clock
+from deca_cli.pipeline.decoding import decode_together
 from deca_cli.pipeline.encoding import Batches
 from deca_cli.pipeline.lockstep import fit_together
 from deca_cli.pipeline.pace import Pace
@@ -62,11 +62,13 @@ def reconstruct(
         output: the folder for the results; must exist.
         pace: sizes of batches and queues; chosen for the machine if left out.
         names: of `result_names`, if the photos are a share of more; worked out for these alone if left out.
-        debug: let unexpected exceptions through instead of counting the photo as failed.
+        debug: let an unexpected exception end the run instead of only counting the photo as failed.
 
     Raises:
         OutputError: results cannot be written, which no other photo would mend; its outcome is given out before.
         DeviceError: the GPU's memory does not hold a single face.
+
+    Whatever ends the run, Ctrl-C too, the outcomes of all photos that are written by then are given out before.
     """
     pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
@@ -98,7 +100,7 @@ class _Flow:
                 self._decode_and_save(group)
                 yield from self._finished(leave=self.pace.write_behind)
             yield from self._finished(leave=0)
-        except KeyboardInterrupt:
+        except (Exception, KeyboardInterrupt):
             yield from self._written()
             raise
         finally:
@@ -166,21 +168,11 @@ class _Flow:
         )
 
     def _decode_and_save(self, group: Sequence[Task]) -> None:
-        ready = [task for task in group if task.error is None and task.fits]
-
-        def decode(part: slice) -> list[list[Capture]]:
-            return self.decoder.decode_many(
-                [(task.seen.photo, task.fits) for task in ready[part] if task.seen is not None]
-            )
-
-        clock = Clock()
-        with clock.stage("decode"):
-            captures = dict(zip(map(id, ready), self.decoding.run(decode, len(ready)), strict=True))
+        captures = decode_together(group, self.decoder, self.decoding)
         for task in group:
             task.seen, task.fits = None, []  # the captures hold the photo until it is written
-            if id(task) in captures:
-                task.clock.add("decode", clock.seconds["decode"] / len(ready))
-                task.saving = self.workers.savers.submit(self._save, task, captures.pop(id(task)))
+            if task in captures:
+                task.saving = self.workers.savers.submit(self._save, task, captures.pop(task))
             self.behind.append(task)
 
     def _save(self, task: Task, captures: Sequence[Capture]) -> Faces:
@@ -238,7 +230,10 @@ class _Flow:
                 raise ending
 
     def _written(self) -> Iterator[Outcome]:
-        """After Ctrl-C: let what is being written be finished, and give out what is complete, in order."""
+        """After Ctrl-C or an error that ends the run: let what is being written be finished, give out what is complete.
+
+        In order, too; what was not begun is not given out.
+        """
         self.stop.set()
         self.workers.savers.shutdown(wait=True, cancel_futures=True)
         for task in self.behind:
@@ -247,7 +242,7 @@ class _Flow:
                 continue
             yield self._outcome(task)[0]
 
-    def _outcome(self, task: Task) -> tuple[Outcome, DecaError | None]:
+    def _outcome(self, task: Task) -> tuple[Outcome, BaseException | None]:
         """What became of a photo, and the error that ends the run with it, if there is one."""
         if task.outcome is not None:
             return task.outcome, None
@@ -262,10 +257,9 @@ class _Flow:
         if isinstance(error, DecaError):
             return Outcome(task.path, ENDED, str(error), seconds=seconds), error
         if error is not None:
-            if self.debug:
-                raise error
             reason = f"unexpected {type(error).__name__}: {error}; run it alone with --debug and report this."
-            return Outcome(task.path, FAILED, f"{task.path}: {reason}", seconds=seconds), None
+            failed = Outcome(task.path, FAILED, f"{task.path}: {reason}", seconds=seconds)
+            return failed, error if self.debug else None
         if not faces:
             return Outcome(
                 task.path, NO_FACE, no_face_reason(task.path, self.settings), seconds=seconds

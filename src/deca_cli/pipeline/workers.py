@@ -43,20 +43,24 @@ class Workers:
         self.pace = pace
         if pace.processes:
             start_early(drawing=drawing)
-        self.switch_before_s = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_S)
         self.starting = Lock()
         self.finders = self._start_finders(pace.finders)
         self.savers = ThreadPoolExecutor(pace.savers, "save")
         self.cutters = ThreadPoolExecutor(min(pace.savers, MOST_CUTTERS), "cut")
+        self.switch_before_s = sys.getswitchinterval()
+        sys.setswitchinterval(
+            SWITCH_S
+        )  # last: if a pool cannot be started, there is no `__exit__` to undo it
 
     def __enter__(self) -> Workers:  # noqa: PYI034 - Python 3.10 has no Self
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self.savers, self.cutters, self.finders):  # savers wait for finders
-            pool.shutdown(wait=True, cancel_futures=True)
-        sys.setswitchinterval(self.switch_before_s)
+        try:
+            for pool in (self.savers, self.cutters, self.finders):  # savers wait for finders
+                pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            sys.setswitchinterval(self.switch_before_s)
 
     def _start_finders(self, count: int) -> Executor:
         if not self.pace.processes:
