@@ -2,14 +2,17 @@
 
 import os
 import tarfile
+from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 from deca_cli.errors import InputError, UsageError
 from deca_cli.train.data import storage
+from deca_cli.train.data.manifest import MANIFEST, to_line, to_lines, walk_records
 from deca_cli.train.data.prepared import PreparedSource
 from deca_cli.train.data.sampling import generator
 from deca_cli.train.data.shards import write_shards
@@ -80,6 +83,34 @@ def test_a_stopped_writer_goes_on_after_the_whole_tars(folder):
     assert first.stat().st_ino == kept
     assert third.stat().st_ino != rewritten
     assert len(list(all_pictures(output))) == 24
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"split": "held_out"},
+        {"landmarks": np.full((68, 2), 7.0)},
+        {"to_source": (2.0, 1.0, 1.0)},
+        {"quality": {"blur": 0.5}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_tar_whose_labels_or_split_changed_is_written_again(folder, change):
+    output = sharded(folder)
+    first, second = (output / f"shards/{number:05d}.tar" for number in (0, 1))
+    before, kept = first.stat().st_ino, second.stat().st_ino
+    records = [one.record for one in walk_records(folder / MANIFEST, {})]
+    changed = [replace(one, **change) if one.name == "p01/00" else one for one in records]
+    (folder / MANIFEST).write_text(to_lines(changed))
+    sharded(folder)
+    assert first.stat().st_ino != before
+    assert second.stat().st_ino == kept
+    expected = next(one for one in changed if one.name == "p01/00")
+    for manifest in (output / MANIFEST, first.with_suffix(".jsonl")):
+        written = next(one.record for one in walk_records(manifest, {}) if one.record.name == "p01/00")
+        assert to_line(replace(written, image=expected.image, mask=expected.mask, at=None)) == to_line(
+            expected
+        )
 
 
 def test_a_tar_that_is_cut_short_is_damage_of_its_pictures_only(folder):

@@ -121,12 +121,16 @@ def _list_of(output: Path, name: str) -> Path:
 
 
 def _earlier(output: Path, name: str, part: Sequence[Record]) -> list[Record] | None:
-    """The records of a tar that an earlier run finished, if they are the same pictures."""
+    """The records of a tar that an earlier run finished, if they are the same pictures with the same labels."""
     if not (output / name).is_file() or not _list_of(output, name).is_file():
         return None
     records = [one.record for one in walk_records(_list_of(output, name), {})]
-    same = [(one.name, one.image_crc32, one.mask_crc32) for one in records]
-    return records if same == [(one.name, one.image_crc32, one.mask_crc32) for one in part] else None
+    return records if list(map(_unplaced, records)) == list(map(_unplaced, part)) else None
+
+
+def _unplaced(record: Record) -> str:
+    """All that is known of a picture but where it is stored."""
+    return to_line(replace(record, image="", mask=None, at=None))
 
 
 def _write_shard(output: Path, name: str, number: int, part: Sequence[Record], source: Files) -> list[Record]:
