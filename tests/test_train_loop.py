@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 import train_toys
 from deca_cli.errors import ModelError, OutputError, UsageError
+from deca_cli.train import run as run_module
 from deca_cli.train.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -21,10 +22,11 @@ from deca_cli.train.checkpoint import (
     save_checkpoint,
 )
 from deca_cli.train.config.settings import LoopSettings
-from deca_cli.train.run import _owned, share_of_batch
+from deca_cli.train.progress import Watchers
+from deca_cli.train.run import _owned, share_of_batch, train_stage
 from deca_cli.train.run_log import read_log
 from deca_cli.train.step_parts import learning_rate_at, step_seed
-from train_toys import ALONE, ToyStage, toy_loop, toy_settings
+from train_toys import ALONE, ToyLoader, ToyStage, toy_loaded, toy_loop, toy_settings
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +174,27 @@ def test_other_settings_are_another_run(tmp_path):
     with pytest.raises(UsageError, match=r"train\.resume is false"):
         toy_loop(tmp_path, 5, "train.resume=false").run()
     toy_loop(tmp_path, 9, "train.keep_last=1").run()  # how long and what is kept may change
+
+
+@pytest.fixture
+def toy_run(monkeypatch):
+    """Whole runs of toys: train_stage with a toy for everything that needs pictures or a head."""
+    monkeypatch.setattr(run_module, "build_model", lambda loaded: (None, loaded.settings))
+    monkeypatch.setattr(run_module, "make_stage", lambda *_: ToyStage())
+    monkeypatch.setattr(run_module, "PersonLoader", lambda _, data, process, __: ToyLoader(data, process))
+    monkeypatch.setattr(run_module, "make_validation", lambda *_, **__: None)
+    return lambda folder, steps, *options: train_stage(toy_loaded(steps, *options), folder, "cpu", Watchers())
+
+
+@pytest.mark.parametrize("other", ["dataset.K=4", "train.resume=false"])
+def test_a_refused_run_leaves_the_settings_of_the_one_in_the_folder(tmp_path, toy_run, other):
+    toy_run(tmp_path, 5)
+    before = (tmp_path / "settings.yaml").read_bytes()
+    with pytest.raises(UsageError, match=str(tmp_path)):
+        toy_run(tmp_path, 7, other)
+    assert (tmp_path / "settings.yaml").read_bytes() == before
+    toy_run(tmp_path, 7)
+    assert "max_steps: 7" in (tmp_path / "settings.yaml").read_text()
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

@@ -94,7 +94,7 @@ class Trainee:
         return {"encoder": self.network}
 
 
-def toy_settings(steps, *options: str):
+def toy_loaded(steps, *options: str):
     plain = [
         "dataset.batch_size=4",
         "dataset.K=2",
@@ -109,7 +109,11 @@ def toy_settings(steps, *options: str):
         "train.max_epochs=1000",
         "train.ema=0.9",
     ]
-    return load_settings("coarse", options=[*plain, f"train.max_steps={steps}", *options]).settings
+    return load_settings("coarse", options=[*plain, f"train.max_steps={steps}", *options])
+
+
+def toy_settings(steps, *options: str):
+    return toy_loaded(steps, *options).settings
 
 
 def toy_loop(folder, steps, *options: str, process=ALONE, stage=None, **watchers: object):

@@ -41,6 +41,7 @@ from deca_cli.train.validation import as_row
 from deca_cli.train.watch import LossWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from deca_cli.train.config.settings import TrainSettings
@@ -107,8 +108,11 @@ class TrainingLoop:
         """Of all processes together."""
         return self.loader.settings.batch_size * self.loader.settings.per_person * self.process.world
 
-    def run(self) -> None:
+    def run(self, accepted: Callable[[], object] = lambda: None) -> None:
         """Train from where the run stands to its end; leaves checkpoint, pack and log behind.
+
+        Args:
+            accepted: called by the first process once it is known that the run in the folder is this one.
 
         Raises:
             InputError: the data cannot be read.
@@ -120,6 +124,7 @@ class TrainingLoop:
         trained = self._wrapped()
         log = None
         if self.process.first:
+            accepted()
             log = RunLog(self.folder, self.step, tensorboard=self.settings.train.write_summary)
         try:
             self._steps(trained, log)

@@ -63,17 +63,18 @@ def train_stage(loaded: Loaded, folder: Path, device: str, watchers: Watchers) -
         validation = None
         if process.first:
             _tell(loaded, settings, watchers)
-            write_text(folder / SETTINGS, settings_text(settings))
             must_be = "dataset.eval_data" in loaded.written
             validation = make_validation(stage, settings, process.device, must_be=must_be)
             if validation is None:
                 watchers.message(
                     "no validation: nobody is held out, or dataset.eval_data or train.val_steps say so"
                 )
+        kept = settings_text(settings)
         if not has_tensorboard():
             settings = replace(settings, train=replace(settings.train, write_summary=False))
         loop = TrainingLoop(stage, settings, process, folder, loader, validation, watchers)
-        loop.run()
+        # A run that is refused must not leave its settings to the run whose folder it is.
+        loop.run(lambda: write_text(folder / SETTINGS, kept))
         if loop.validated:
             watchers.message("held-out people: " + _listed(loop.validated))
         if process.first and loader.problems:
