@@ -235,3 +235,15 @@ def test_on_a_flat_surface_bent_and_displaced_normals_are_the_same():
     inside = (slice(None), slice(None), slice(8, 56), slice(8, 56))
     torch.testing.assert_close(bent[inside], exact[inside], atol=1e-5, rtol=0)
     assert (exact[inside] - upwards[inside]).norm(dim=1).max() > 0.3
+
+
+def test_bent_normals_reach_a_little_beyond_the_chart():
+    size = 32
+    rows, columns = torch.meshgrid(torch.arange(size) / size, torch.arange(size) / size, indexing="ij")
+    inside = columns < 0.5
+    positions = 0.1 * torch.stack([columns, -rows, 0 * rows])[None] * inside
+    upwards = torch.tensor([0.0, 0.0, 1.0])[:, None, None] * inside
+    nothing = torch.zeros(1, 1, size, size)
+    bent = uv.bent_normals(positions, upwards[None], nothing, nothing[0, 0], torch.zeros(size, size))
+    assert bent[0, 2, :, : size // 2 + uv.BORDER].min() > 0.999
+    assert bent[0, :, :, size // 2 + uv.BORDER :].abs().max() == 0

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deca_cli.cli.errors import in_a_sentence
 from deca_cli.cli.train_prepare import add_commands
-from deca_cli.cli.train_stages import add_to
+from deca_cli.cli.train_stages import Debug, add_to
 
 if TYPE_CHECKING:
     from deca_cli.train.synthetic import Progress
@@ -25,6 +26,7 @@ def train() -> None:
 
 
 @app.command()
+@in_a_sentence
 def synthetic(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run; the pack goes to OUTPUT/pack.")
@@ -74,8 +76,10 @@ def synthetic(
     preview: Annotated[
         Path | None, typer.Option(help="Only draw a sheet of training pictures into this PNG, and stop.")
     ] = None,
+    debug: Debug = False,
 ) -> None:
     """Train encoder and detail decoder on synthetic faces (several GPUs: start it with torchrun)."""
+    del debug  # `in_a_sentence` looks at it
     import torch
 
     from deca_cli.packs.folders import pack_folder

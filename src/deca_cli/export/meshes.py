@@ -12,7 +12,9 @@ from deca_cli.export.texture import texture_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deca_cli.export.capture import Capture
+    import numpy as np
+
+    from deca_cli.export.capture import Capture, Detail
 
 MATERIAL = "head"
 TEXTURE = "texture.png"
@@ -50,6 +52,18 @@ def write_meshes(capture: Capture, folder: Path) -> list[Path]:
                 detail.faces,
                 material=MATERIAL,
                 comments=comments,
+                normals=_normals_at(detail),
             )
         )
     return files
+
+
+def _normals_at(detail: Detail) -> np.ndarray:
+    """Unit normals [P, 3] of the detail mesh, one of whose vertices lies in the middle of every covered texel."""
+    import numpy as np
+
+    size = detail.normals.shape[-1]
+    columns = np.floor(detail.uv_coordinates[:, 0] * size).astype(int)
+    rows = np.floor((1 - detail.uv_coordinates[:, 1]) * size).astype(int)
+    normals = detail.normals[:, rows, columns].T
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)

@@ -22,8 +22,9 @@ def write_obj(
     *,
     material: str | None,
     comments: Iterable[str] = (),
+    normals: np.ndarray | None = None,
 ) -> Path:
-    """Write a mesh: `v` in metres, `vt` (u right, v up), `f v/vt` in the given winding.
+    """Write a mesh: `v` in metres, `vt` (u right, v up), `vn` if given, `f v/vt` or `f v/vt/vn` in the given winding.
 
     Args:
         path: the `.obj` to write.
@@ -33,6 +34,7 @@ def write_obj(
         uv_faces: [F, 3] indices into `uv_coordinates`.
         material: base name of the `.mtl` beside it and name of the material in it, or None for a plain mesh.
         comments: lines for the head of the file.
+        normals: [V, 3] unit normals, one per vertex.
 
     Raises:
         OutputError: it cannot be written.
@@ -43,19 +45,23 @@ def write_obj(
     lines.append(f"o {path.stem}")
     lines += ["v %.6f %.6f %.6f" % tuple(row) for row in vertices.tolist()]  # noqa: UP031 - twice as fast as f-strings
     lines += ["vt %.6f %.6f" % tuple(row) for row in uv_coordinates.tolist()]  # noqa: UP031
+    if normals is not None:
+        lines += ["vn %.4f %.4f %.4f" % tuple(row) for row in normals.tolist()]  # noqa: UP031
     if material is not None:
         lines.append(f"usemtl {material}")
     lines.append("s 1")
-    corners = _corners(faces, uv_faces)
-    lines += ["f %d/%d %d/%d %d/%d" % tuple(row) for row in corners]  # noqa: UP031
+    indices = (faces, uv_faces) if normals is None else (faces, uv_faces, faces)
+    corner = "/".join(["%d"] * len(indices))
+    form = f"f {corner} {corner} {corner}"
+    lines += [form % tuple(row) for row in _corners(indices)]
     return write_text(path, "\n".join(lines) + "\n")
 
 
-def _corners(faces: np.ndarray, uv_faces: np.ndarray) -> list[list[int]]:
-    """Rows v0, t0, v1, t1, v2, t2, counted from one as OBJ does."""
+def _corners(indices: tuple[np.ndarray, ...]) -> list[list[int]]:
+    """Rows v0, t0 (, n0), v1, t1 (, n1), v2, t2 (, n2), counted from one as OBJ does."""
     import numpy as np
 
-    rows: list[list[int]] = (np.stack([faces, uv_faces], axis=-1).reshape(len(faces), 6) + 1).tolist()
+    rows: list[list[int]] = (np.stack(indices, axis=-1).reshape(len(indices[0]), -1) + 1).tolist()
     return rows
 
 

@@ -15,6 +15,8 @@ from deca_cli.render.rasterize import rasterize
 
 # Columns and rows at the border of the UV map that the dense normals leave out (specification 6.1).
 MARGIN_X, MARGIN_Y = 2, 5
+# Texels by which normals for pictures reach beyond the chart.
+BORDER = 2
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,19 @@ def bent_normals(
     a facet. Here only the change that the displacement makes to the normals of the texel grid is added to the
     interpolated normals, which to first order is the normal of the smooth surface displaced.
 
-    Args and returns: as `displaced_normals`; unit length where there is a surface.
+    Args and returns: as `displaced_normals`; unit length where there is a surface, and on the `BORDER` texels around it.
     """
     along = (mask * displacement + fixed_displacement) * normals
     change = grid_normals(positions + along, MARGIN_X, MARGIN_Y) - grid_normals(positions, MARGIN_X, MARGIN_Y)
-    return unit(unit(normals, dim=1) + mask * change, dim=1)
+    return _grown(unit(unit(normals, dim=1) + mask * change, dim=1))
+
+
+def _grown(normals: Tensor) -> Tensor:
+    """Empty texels beside filled ones take over their mean: looked up between texels, a seam would else go dark."""
+    for _ in range(BORDER):
+        around = unit(F.avg_pool2d(normals, 3, stride=1, padding=1), dim=1)
+        normals = torch.where(normals.norm(dim=1, keepdim=True) > 0, normals, around)
+    return normals
 
 
 DETAIL_NORMALS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(

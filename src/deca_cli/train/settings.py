@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from deca_cli.errors import UsageError
+from deca_cli.networks.resnet import BACKBONES
 from deca_cli.synthetic.settings import GeneratorSettings
 
 
@@ -77,6 +78,8 @@ class SyntheticSettings:
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
 
     def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise UsageError(f"backbone must be one of {', '.join(BACKBONES)}, but is {self.backbone!r}.")
         if self.batch_size < 2 or self.minutes <= 0 or self.max_steps < 1:
             raise UsageError(
                 f"Training needs batch_size >= 2 (got {self.batch_size}), minutes > 0 (got {self.minutes}) and "
