@@ -48,9 +48,8 @@ class Workers:
         self.savers = ThreadPoolExecutor(pace.savers, "save")
         self.cutters = ThreadPoolExecutor(min(pace.savers, MOST_CUTTERS), "cut")
         self.switch_before_s = sys.getswitchinterval()
-        sys.setswitchinterval(
-            SWITCH_S
-        )  # last: if a pool cannot be started, there is no `__exit__` to undo it
+        # Last: if a pool cannot be started, there is no `__exit__` that would restore it.
+        sys.setswitchinterval(SWITCH_S)
 
     def __enter__(self) -> Workers:  # noqa: PYI034 - Python 3.10 has no Self
         return self
