@@ -2,16 +2,18 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from safetensors import safe_open
 
 import train_toys
-from deca_cli.errors import ModelError, OutputError, UsageError
+from deca_cli.errors import DeviceError, ModelError, OutputError, UsageError
 from deca_cli.train import run as run_module
 from deca_cli.train.checkpoint import (
     Checkpoint,
@@ -22,9 +24,12 @@ from deca_cli.train.checkpoint import (
     save_checkpoint,
 )
 from deca_cli.train.config.settings import LoopSettings
+from deca_cli.train.config.write import flat_settings
 from deca_cli.train.progress import Watchers
 from deca_cli.train.run import _owned, share_of_batch, train_stage
 from deca_cli.train.run_log import read_log
+from deca_cli.train.same_run import check_same_run
+from deca_cli.train.step_graph import RecordedStep
 from deca_cli.train.step_parts import learning_rate_at, step_seed
 from train_toys import ALONE, ToyLoader, ToyStage, toy_loaded, toy_loop, toy_settings
 
@@ -38,6 +43,16 @@ def light(monkeypatch):
     monkeypatch.setattr(train_toys.run_log, "draw_curves", lambda *_: None)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def toy_run(monkeypatch):
+    """Whole runs of toys: train_stage with a toy for everything that needs pictures or a head."""
+    monkeypatch.setattr(run_module, "build_model", lambda loaded: (None, loaded.settings))
+    monkeypatch.setattr(run_module, "make_stage", lambda *_: ToyStage())
+    monkeypatch.setattr(run_module, "PersonLoader", lambda _, data, process, __: ToyLoader(data, process))
+    monkeypatch.setattr(run_module, "make_validation", lambda *_, **__: None)
+    return lambda folder, steps, *options: train_stage(toy_loaded(steps, *options), folder, "cpu", Watchers())
 
 
 def newest(folder):
@@ -151,6 +166,39 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(tmp_path):
     assert newest(tmp_path).step == 20
 
 
+@pytest.mark.parametrize("setting", ["train.lr", "train.clip"])
+def test_the_advice_after_a_diverged_run_can_be_followed_with_the_same_command(
+    tmp_path, toy_run, setting, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "make_stage", lambda *_: ToyStage(breaks_at=7))
+        with pytest.raises(UsageError, match="diverged at step 6") as told:
+            toy_run(tmp_path, 12)
+    advised = re.findall(r"--set (train\.\w+=[\w.-]*\w)", str(told.value))
+    (option,) = [one for one in advised if one.startswith(setting)]
+    toy_run(tmp_path, 12, option)
+    saved = newest(tmp_path)
+    assert saved.step == 12
+    assert saved.settings[setting] == float(option.partition("=")[2])
+    if setting == "train.lr":
+        lines = [line for line in read_log(tmp_path / "log.jsonl") if line["kind"] == "train"]
+        assert [line["lr"] for line in lines] == [0.01] * 5 + [saved.settings["train.lr"]] * 7
+
+
+def test_a_run_whose_steps_cannot_be_recorded_goes_on_without_as_its_message_says(monkeypatch):
+    step = RecordedStep.__new__(RecordedStep)
+    step.side, step.update = None, None
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", Mock(side_effect=RuntimeError("not permitted when capturing")))
+    with pytest.raises(DeviceError) as told:
+        step._record((torch.zeros(1, 1),) * 4)
+    (option,) = re.findall(r"--set (train\.\w+=\w+)", str(told.value))
+    before = flat_settings(toy_settings(5, "train.cuda_graphs=true"))
+    now = toy_settings(5, option)
+    assert not now.train.cuda_graphs
+    check_same_run(Checkpoint(5, {}, before), now, Path("run"))
+
+
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     loop = toy_loop(tmp_path, 5)
     with torch.no_grad():
@@ -169,21 +217,11 @@ def test_the_last_checkpoints_stay_and_those_of_the_archive(tmp_path):
 
 def test_other_settings_are_another_run(tmp_path):
     toy_loop(tmp_path, 5).run()
-    with pytest.raises(UsageError, match=r"train\.lr was 0\.01 and is 0\.5.*--init"):
-        toy_loop(tmp_path, 5, "train.lr=0.5").run()
+    with pytest.raises(UsageError, match=r"train\.ema was 0\.9 and is 0\.5.*--init"):
+        toy_loop(tmp_path, 5, "train.ema=0.5").run()
     with pytest.raises(UsageError, match=r"train\.resume is false"):
         toy_loop(tmp_path, 5, "train.resume=false").run()
     toy_loop(tmp_path, 9, "train.keep_last=1").run()  # how long and what is kept may change
-
-
-@pytest.fixture
-def toy_run(monkeypatch):
-    """Whole runs of toys: train_stage with a toy for everything that needs pictures or a head."""
-    monkeypatch.setattr(run_module, "build_model", lambda loaded: (None, loaded.settings))
-    monkeypatch.setattr(run_module, "make_stage", lambda *_: ToyStage())
-    monkeypatch.setattr(run_module, "PersonLoader", lambda _, data, process, __: ToyLoader(data, process))
-    monkeypatch.setattr(run_module, "make_validation", lambda *_, **__: None)
-    return lambda folder, steps, *options: train_stage(toy_loaded(steps, *options), folder, "cpu", Watchers())
 
 
 @pytest.mark.parametrize("other", ["dataset.K=4", "train.resume=false"])

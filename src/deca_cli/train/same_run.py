@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 MAY_CHANGE = (
     "output_dir", "pretrained_modelpath", "dataset.num_workers", "dataset.prefetch", "train.max_epochs", "train.max_steps",
     "train.max_minutes", "train.log_steps", "train.vis_steps", "train.checkpoint_steps", "train.val_steps", "train.val_people",
-    "train.keep_last", "train.archive", "train.write_summary", "train.resume",
+    "train.keep_last", "train.archive", "train.write_summary", "train.resume", "train.lr", "train.clip", "train.cuda_graphs",
 )  # fmt: skip
 
 
 def check_same_run(checkpoint: Checkpoint, settings: TrainSettings, folder: Path) -> None:
     """Refuse to go on with other settings.
+
+    Length, reports and what is kept may change. So may `train.lr`, `train.clip` and `train.cuda_graphs`: changing them and
+    going on from the last checkpoint is the way out of a run that diverged, or whose steps cannot be recorded. They hold from
+    the step at which the run goes on; the checkpoints after it name the new values.
 
     Raises:
         UsageError: a setting differs that makes it another run; the message names it.
