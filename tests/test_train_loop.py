@@ -215,6 +215,19 @@ def test_the_last_checkpoints_stay_and_those_of_the_archive(tmp_path):
     assert load_checkpoint(tmp_path / "best.safetensors").step == 10
 
 
+def test_a_damaged_newer_checkpoint_does_not_cost_the_one_just_written(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_last=1)
+    folder.save(Checkpoint(5, {}, {}), is_best=False)
+    (tmp_path / "step_00000010.safetensors").write_bytes(b"cut short")
+    assert folder.newest()[0].step == 5
+    for step in (7, 8):
+        path = folder.save(Checkpoint(step, {}, {}), is_best=False)
+        assert load_checkpoint(path).step == step
+        assert [found for found, _ in folder.found()] == [10, step]
+    folder.save(Checkpoint(10, {}, {}), is_best=False)
+    assert [load_checkpoint(path).step for _, path in folder.found()] == [10]
+
+
 def test_other_settings_are_another_run(tmp_path):
     toy_loop(tmp_path, 5).run()
     with pytest.raises(UsageError, match=r"train\.ema was 0\.9 and is 0\.5.*--init"):

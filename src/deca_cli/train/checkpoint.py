@@ -106,7 +106,9 @@ class CheckpointFolder:
         path = save_checkpoint(self.folder / f"step_{checkpoint.step:08d}.safetensors", checkpoint)
         if is_best:
             self._link(path, self.folder / BEST)
-        for step, old in self.found()[self.keep_last :]:
+        # Files of later steps are no part of the count: the run went on from before them, as they cannot be read.
+        earlier = [(step, old) for step, old in self.found() if step < checkpoint.step]
+        for step, old in earlier[max(self.keep_last - 1, 0) :]:
             if not self.archive or step % (self.archive * self.every):
                 old.unlink(missing_ok=True)
         return path
