@@ -228,6 +228,40 @@ def test_a_damaged_newer_checkpoint_does_not_cost_the_one_just_written(tmp_path)
     assert [load_checkpoint(path).step for _, path in folder.found()] == [10]
 
 
+class FallingError:
+    """A validation whose error is less every time."""
+
+    def __init__(self, first: float) -> None:
+        self.error = first
+
+    def measure(self):
+        self.error -= 1
+        return {"nme_percent": self.error}
+
+
+def test_checkpoints_are_judged_by_a_validation_of_their_own_step_only(tmp_path, monkeypatch):
+    packed = {}
+    monkeypatch.setattr(
+        train_toys.loop_module,
+        "write_run_pack",
+        lambda _, __, ___, provenance, accuracy: packed.__setitem__(provenance["steps"], dict(accuracy)),
+    )
+    loop = toy_loop(tmp_path, 20, "train.val_steps=4")  # validated at 0, 4, ... 20; saved at 5, 10, 15, 20
+    loop.validation = FallingError(9.0)
+    loop.run()
+    assert packed == {5: {}, 10: {}, 15: {}, 20: {"nme_percent": 3.0}}
+    assert load_checkpoint(tmp_path / "checkpoints/best.safetensors").step == 20
+    packed.clear()
+    again = toy_loop(tmp_path, 20, "train.val_steps=4")  # a finished run keeps what was measured of it
+    again.run()
+    assert packed == {20: {"nme_percent": 3.0}}
+    worse = toy_loop(tmp_path, 30, "train.val_steps=23")
+    worse.validation = FallingError(2.0)  # at 23 it is less than ever, but nothing is saved there
+    worse.run()
+    assert packed == {20: {"nme_percent": 3.0}, 25: {}, 30: {"nme_percent": 0.0}}
+    assert load_checkpoint(tmp_path / "checkpoints/best.safetensors").step == 30
+
+
 def test_other_settings_are_another_run(tmp_path):
     toy_loop(tmp_path, 5).run()
     with pytest.raises(UsageError, match=r"train\.ema was 0\.9 and is 0\.5.*--init"):

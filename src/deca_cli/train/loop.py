@@ -97,6 +97,7 @@ class TrainingLoop:
         self.origin = stage.trainee.origin
         self.best: float | None = None
         self.validated: dict[str, float] = {}
+        self.validated_step: int | None = None
 
     def _recorder(self) -> RecordedStep:
         return RecordedStep(
@@ -235,7 +236,7 @@ class TrainingLoop:
     def _validate(self, log: RunLog) -> None:
         if self.validation is not None:
             with averaged(self.stage.trained, self.average):
-                self.validated = self.validation.measure()
+                self.validated, self.validated_step = self.validation.measure(), self.step
             log.write("validation", self.step, {**as_row(self.validated), "seconds": round(self.seconds, 2)})
 
     def _tell(self, log: RunLog, values: dict[str, float], done: float, pace: Pace) -> None:
@@ -252,18 +253,19 @@ class TrainingLoop:
         )
 
     def _save(self, log: RunLog | None) -> None:
-        """Checkpoint and pack, if the weights are numbers."""
+        """Checkpoint and pack, if the weights are numbers; only a validation of this very step says how good they are."""
         if log is None:
             return
         self.watch.flush()
         self.watch.check_weights(self.step, list(self.stage.trained.parameters()))
-        judged = self.validated.get(JUDGED_BY)
+        measured = self.validated if self.validated_step == self.step else {}
+        judged = measured.get(JUDGED_BY)
         is_best = judged is not None and (self.best is None or judged < self.best)
         self.best = judged if is_best else self.best
         self.checkpoints.save(self._state(), is_best=is_best)
         with averaged(self.stage.trained, self.average):
             write_run_pack(
-                self.folder, self.stage.trainee, self.settings, self._provenance(), as_row(self.validated)
+                self.folder, self.stage.trainee, self.settings, self._provenance(), as_row(measured)
             )
 
     def _provenance(self) -> dict[str, Any]:
@@ -280,8 +282,8 @@ class TrainingLoop:
     def _state(self) -> Checkpoint:
         """Everything that a resumed run needs; random states follow from seed and step."""
         tensors = run_tensors(self.stage.trainee.networks(), self.average, self.optimizer)
-        values = {"seconds": self.seconds, "best": self.best, "validated": self.validated}
-        values["origin"] = self.origin
+        values = {"seconds": self.seconds, "best": self.best, "origin": self.origin}
+        values |= {"validated": self.validated, "validated_step": self.validated_step}
         return Checkpoint(self.step, tensors, flat_settings(self.settings), values)
 
     def _resume(self) -> None:
@@ -309,4 +311,5 @@ class TrainingLoop:
         restore_run(checkpoint, self.stage.trainee.networks(), self.average, self.optimizer)
         self.step, self.seconds = checkpoint.step, checkpoint.values["seconds"]
         self.best, self.validated = checkpoint.values["best"], dict(checkpoint.values["validated"])
+        self.validated_step = checkpoint.values.get("validated_step")  # None: of which step was not noted
         self.origin = dict(checkpoint.values["origin"])

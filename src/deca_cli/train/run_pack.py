@@ -32,7 +32,7 @@ def write_run_pack(
         trainee: its model.
         settings: of the run.
         values: what else is worth knowing: start, steps, pictures seen, minutes.
-        accuracy: the last validation.
+        accuracy: what was measured of just these weights; empty if nothing was.
 
     Raises:
         OutputError: it cannot be written.
