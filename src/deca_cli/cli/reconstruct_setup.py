@@ -110,6 +110,13 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         say(console, f"Part {share.number + 1} of {share.of} of the photos ({share.given_by}).")
     if not pack.has_detail:
         say(console, "This model has no detail networks: detail pictures and meshes are left out.")
+    if "face_score" not in dict(pack.manifest.layout) and not (
+        job.settings.box_px or job.settings.whole_photo
+    ):
+        say(
+            console,
+            "This model cannot tell faces from other finds and keeps them all; --faces largest keeps one a photo.",
+        )
     _compile_kernels(console)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
     decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on)

@@ -27,7 +27,7 @@ def folder_of(folders: OfficialFolders, field: str, name: str) -> Path:
     value = getattr(folders, field)
     if not value:
         raise UsageError(
-            f"The data set {name!r} needs dataset.{name}.{field}, which is not set. Set it in the configuration, or "
+            f"The data set {name!r} needs dataset.{name}.{field}, which is not set. Name a dataset folder of your own (`deca train pretrain DATA`), set it in the configuration, or "
             f"with --set dataset.{name}.{field}=PATH; or leave {name!r} out of training_data."
         )
     path = Path(value).expanduser()
