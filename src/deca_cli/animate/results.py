@@ -20,7 +20,7 @@ from deca_cli.animate.params import FILE
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.spaces import arkit_space, space_of
 from deca_cli.export.atomic import make_folder, remove_file, write_arrays, write_text
-from deca_cli.export.meshes import MATERIAL, TEXTURE
+from deca_cli.export.meshes import MATERIAL, TEXTURE, write_detail_obj
 from deca_cli.export.names import PARAMS_JSON
 from deca_cli.export.obj import write_mtl, write_obj
 from deca_cli.export.params import write_params_json, write_params_npz
@@ -149,14 +149,10 @@ def write_moved_meshes(capture: Capture, texture: np.ndarray | None, folder: Pat
             write_mtl(folder / f"{MATERIAL}.mtl", texture=TEXTURE),
         ]
     topology = capture.topology
-    meshes = [("head.obj", capture.vertices, topology.faces, topology.uv_coordinates, topology.uv_faces)]
+    coarse = (capture.vertices, topology.faces, topology.uv_coordinates, topology.uv_faces)
+    files.append(write_obj(folder / "head.obj", *coarse, material=material, comments=comments))
     if capture.detail is not None:
-        fine = capture.detail
-        meshes.append(("head_detail.obj", fine.vertices, fine.faces, fine.uv_coordinates, fine.faces))
-    for name, vertices, faces, uv, uv_faces in meshes:
-        files.append(
-            write_obj(folder / name, vertices, faces, uv, uv_faces, material=material, comments=comments)
-        )
+        files.append(write_detail_obj(folder, capture.detail, material, comments))
     return files
 
 

@@ -42,20 +42,22 @@ def write_meshes(capture: Capture, folder: Path) -> list[Path]:
         ),
     ]
     if capture.detail is not None:
-        detail = capture.detail
-        files.append(
-            write_obj(
-                folder / "head_detail.obj",
-                detail.vertices,
-                detail.faces,
-                detail.uv_coordinates,
-                detail.faces,
-                material=MATERIAL,
-                comments=comments,
-                normals=_normals_at(detail),
-            )
-        )
+        files.append(write_detail_obj(folder, capture.detail, MATERIAL, comments))
     return files
+
+
+def write_detail_obj(folder: Path, detail: Detail, material: str | None, comments: list[str]) -> Path:
+    """Write `head_detail.obj`, with a normal for every vertex."""
+    return write_obj(
+        folder / "head_detail.obj",
+        detail.vertices,
+        detail.faces,
+        detail.uv_coordinates,
+        detail.faces,
+        material=material,
+        comments=comments,
+        normals=_normals_at(detail),
+    )
 
 
 def _normals_at(detail: Detail) -> np.ndarray:
