@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -89,6 +90,17 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
         with suppress(OSError):  # it must not hide why the write failed
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_durable_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """As `write_file`; the content has reached the disk when this returns, so that it survives a power cut."""
+
+    def fill_and_wait(stream: BinaryIO) -> None:
+        fill(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+    return write_file(path, fill_and_wait)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> Path:

@@ -20,7 +20,6 @@ from deca_cli.errors import UsageError
 from deca_cli.heads.camera import project
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
-from deca_cli.render.uv import DETAIL_NORMALS, world2uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,14 +132,8 @@ def pose_heads(decoder: Decoder, codes: Codes, *, detail: bool) -> Posed:
     deca = decoder.pack.deca
     vertices = deca.head(codes.shape, codes.expression, codes.pose)
     normals = vertex_normals(vertices, deca.head.faces)
-    fine = None
     displacement = deca.displacement(codes) if detail else None
-    if displacement is not None and decoder.chart is not None:
-        maps = world2uv(decoder.chart, torch.cat([vertices, normals], dim=2))
-        make_normals = DETAIL_NORMALS[decoder.pack.manifest.detail_normals]
-        fine = make_normals(
-            maps[:, :3], maps[:, 3:], displacement, deca.head.fixed_displacement, deca.head.face_eye_mask
-        )
+    fine = decoder.detail_normals(vertices, normals, displacement)
     return Posed(normals, project(vertices, codes.camera), fine)
 
 

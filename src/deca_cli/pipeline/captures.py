@@ -152,15 +152,28 @@ class Decoder:
             **own,
         )
 
+    def detail_normals(self, vertices: Tensor, normals: Tensor, displacement: Tensor | None) -> Tensor | None:
+        """Normals of the detail over the chart [B, 3, U, U], as the pack wants them; None without detail.
+
+        Args:
+            vertices: [B, V, 3] metres, head frame.
+            normals: [B, V, 3].
+            displacement: [B, 1, U, U] metres, or None.
+        """
+        if self.chart is None or displacement is None:
+            return None
+        head, make_normals = self.pack.deca.head, DETAIL_NORMALS[self.pack.manifest.detail_normals]
+        maps = world2uv(self.chart, torch.cat([vertices, normals], dim=2))
+        return make_normals(
+            maps[:, :3], maps[:, 3:], displacement, head.fixed_displacement, head.face_eye_mask
+        )
+
     def _details(self, head: Head) -> list[Detail | None]:
         """The detail of every head of a batch (specification 7.1 and 7.4), or None for each."""
-        if self.chart is None or self.detail_mesh is None or head.displacement is None:
+        fine = self.detail_normals(head.vertices, head.normals, head.displacement)
+        if fine is None or self.detail_mesh is None or head.displacement is None:
             return [None] * len(head.vertices)
-        model, chart, mesh = self.pack.deca.head, self.chart, self.detail_mesh
-        positions, normals = world2uv(chart, head.vertices), world2uv(chart, head.normals)
-        mask, fixed = model.face_eye_mask, model.fixed_displacement
-        make_normals = DETAIL_NORMALS[self.pack.manifest.detail_normals]
-        fine = make_normals(positions, normals, head.displacement, fixed, mask)
+        mesh, fixed = self.detail_mesh, self.pack.deca.head.fixed_displacement
         dense = detail_vertices(mesh, head.vertices, head.normals, head.displacement + fixed)
         rows, columns = (mesh.texels // mesh.size).float(), (mesh.texels % mesh.size).float()
         coordinates = torch.stack([columns + 0.5, mesh.size - rows - 0.5], dim=1) / mesh.size

@@ -7,13 +7,13 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from deca_cli.atomic import make_folder, write_file
+from deca_cli.atomic import make_folder, write_durable_file, write_file
 from deca_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -59,13 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     content = save(tensors, metadata={"deca": json.dumps(about)})
-
-    def fill(stream: BinaryIO) -> None:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-    return write_file(path, fill)
+    return write_durable_file(path, lambda stream: stream.write(content))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

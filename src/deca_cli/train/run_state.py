@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deca_cli.atomic import make_folder, write_file
+from deca_cli.atomic import make_folder, write_durable_file
 from deca_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
 
 FILE_NAME = "state.pt"
 
@@ -38,13 +36,7 @@ def write_state(folder: Path, state: RunState) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-
-    def fill(stream: BinaryIO) -> None:
-        torch.save(dict(vars(state)), stream)
-        stream.flush()
-        os.fsync(stream.fileno())  # there is only one: it must survive a power cut
-
-    write_file(make_folder(folder) / FILE_NAME, fill)
+    write_durable_file(make_folder(folder) / FILE_NAME, lambda stream: torch.save(dict(vars(state)), stream))
 
 
 def refuse_earlier_run(folder: Path) -> None:

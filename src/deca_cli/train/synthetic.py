@@ -36,6 +36,7 @@ from deca_cli.train.synthetic_setup import (
     make_optimizer,
     stream_seed,
 )
+from deca_cli.train.watch import all_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,9 +92,11 @@ def train_synthetic(
     """
     settings = replace(settings, generator=replace(settings.generator, detail=settings.detail_size > 0))
     with joined_processes(device) as process:
-        if not resume:
+        if resume:
+            state: RunState | None = _state_of(output, settings, process.device)
+        else:
+            state = None
             refuse_earlier_run(output)
-        state = _state_of(output, settings, process.device) if resume else None
         torch.manual_seed(settings.seed)
         run = _Run(head_file, output, settings, process, StepClock(process.device, timings))
         if state is not None:
@@ -268,9 +271,8 @@ class _Run:
             UsageError: a weight is not finite.
         """
         tensors = [value for value in self.average.state.values() if value.is_floating_point()]
-        tensors += [parameter.detach() for parameter in self.network.parameters()]
-        norms = torch._foreach_norm(tensors)  # noqa: SLF001 - one launch for all
-        if not math.isfinite(float(torch.stack(norms).sum())):
+        tensors += self.network.parameters()
+        if not all_finite(tensors):
             raise UsageError(
                 f"Training diverged: at step {self.step} a weight is not finite any more. What was saved before stays as "
                 "it was. Start again with a lower --learning-rate."

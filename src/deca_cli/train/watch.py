@@ -14,11 +14,18 @@ from deca_cli.atomic import make_folder, write_bytes
 from deca_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import Tensor
 
     from deca_cli.train.data.batch import PersonBatch
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether none of the numbers is NaN or infinite; waits for the device once."""
+    norms = torch._foreach_norm([tensor.detach() for tensor in tensors])  # noqa: SLF001 - one launch for all
+    return math.isfinite(float(torch.stack(norms).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +84,7 @@ class LossWatch:
         Raises:
             UsageError: a weight is not finite.
         """
-        norms = torch._foreach_norm([tensor.detach() for tensor in tensors])  # noqa: SLF001 - one launch for all
-        if not math.isfinite(float(torch.stack(norms).sum())):
+        if not all_finite(tensors):
             raise UsageError(
                 f"Training diverged at step {step}: a gradient was not finite, and weights are not any more. Nothing of it was "
                 f"saved. {self._advice()}"
