@@ -408,3 +408,9 @@ def test_tables_kept_during_an_evaluation_serve_a_training_afterwards():
     weight = torch.ones(2, requires_grad=True)
     (weight * constant(values, torch.device("cpu"))).sum().backward()
     assert weight.grad.tolist() == list(values)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", ".nan"])
+def test_settings_that_are_no_finite_numbers_are_refused(value):
+    with pytest.raises(UsageError, match="grey must be a finite number"):
+        load_settings(None, {}, [f"generator.camera.grey={value}"])

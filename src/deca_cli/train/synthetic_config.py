@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -76,11 +78,12 @@ def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a settin
         if value is None:
             return None
         kind = next(choice for choice in typing.get_args(kind) if choice is not type(None))
-    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if kind is float and isinstance(value, float | int | str) and not isinstance(value, bool):
+        with suppress(ValueError):
+            number = float(value)
+            if not math.isfinite(number):
+                raise UsageError(f"{where} must be a finite number, but is {value}.")
+            return number
     elif type(value) is kind:
         return value
     raise UsageError(f"{where} must be of the kind `{kind.__name__}`, but is {value!r}.")
