@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from deca_cli.errors import ModelError
-from deca_cli.evaluate.synthetic import FaceRows, TruthRequest, evaluate_synthetic
-from deca_cli.evaluate.synthetic_report import colour_numbers, expression_numbers, landmark_numbers
-from deca_cli.evaluate.synthetic_scans import measure_scans
+from deca_cli.evaluate.synthetic import FaceRows, SyntheticResult, TruthRequest, evaluate_synthetic
+from deca_cli.evaluate.synthetic_report import cautions, colour_numbers, expression_numbers, landmark_numbers
+from deca_cli.evaluate.synthetic_scans import ScanErrors, measure_scans
 from deca_cli.evaluate.synthetic_wrinkles import Wrinkles
 from deca_cli.heads.assets import load_head
 from deca_cli.heads.model import HeadModel
@@ -116,6 +116,24 @@ def test_tone_and_expression_are_compared_as_wholes():
     assert answers["half"]["correlation"] == pytest.approx(1)
     assert answers["half"]["slope"] == pytest.approx(0.5)
     assert np.isnan(answers["never"]["correlation"])
+
+
+def measured(faces: int, scans: int, **changes: np.ndarray) -> SyntheticResult:
+    many = {
+        name: np.resize(value, (faces, *value.shape[1:])) for name, value in vars(rows(**changes)).items()
+    }
+    return SyntheticResult(FaceRows(**many), ("half", "never"), None, ScanErrors(scans, None, None, None))
+
+
+def test_small_samples_are_named_with_how_much_they_may_be_off():
+    few, rough = cautions(measured(4, 5))
+    assert "Few faces (4)" in few
+    assert "50 % of the spread" in few
+    assert "Few scans (5)" in rough
+    assert cautions(measured(512, 48)) == cautions(measured(512, 0)) == []
+    frontal = cautions(measured(512, 48, yaw=np.r_[np.zeros(99), 70.0]))  # five are turned
+    assert len(frontal) == 1
+    assert "60-90°" in frontal[0]
 
 
 def test_a_head_without_named_parts_cannot_be_drawn(tmp_path):

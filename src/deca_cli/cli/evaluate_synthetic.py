@@ -28,11 +28,15 @@ def synthetic(
     from tqdm import tqdm
 
     from deca_cli.evaluate.synthetic import SEED, TruthRequest, evaluate_synthetic
-    from deca_cli.evaluate.synthetic_report import table, write_synthetic
+    from deca_cli.evaluate.synthetic_report import cautions, table, write_synthetic
     from deca_cli.packs.store import load_pack
     from deca_cli.pipeline.start import choose_device
 
     pack = load_pack(model, choose_device(device.value))
+    if scans > faces:
+        typer.echo(
+            f"Only {faces} faces are drawn, so only {faces} scans can be measured, not {scans}.", err=True
+        )
     request = TruthRequest(faces, min(scans, faces), SEED if seed is None else seed)
     with tqdm(total=faces + request.scans, unit="face", disable=None) as bar:
 
@@ -43,6 +47,8 @@ def synthetic(
 
         result = evaluate_synthetic(pack, request, show)
     typer.echo(table(result))
+    for sentence in cautions(result):
+        typer.echo(sentence, err=True)
     if output is not None:
         write_synthetic(output, pack.manifest.name, result)
         typer.echo(f"Everything is in {output} (start with report.md).")

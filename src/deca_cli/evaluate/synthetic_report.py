@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from deca_cli.evaluate.synthetic import FaceRows, SyntheticResult
 
 SHOWN_EXPRESSIONS = 12  # least and most certain ones
+# Below these, means move by about a tenth of the spread between faces, or more, with other faces.
+ENOUGH_FACES, ENOUGH_SCANS = 100, 24
+FEW_IN_ROW = 10
 
 
 def correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
@@ -72,6 +75,28 @@ def expression_numbers(rows: FaceRows, names: tuple[str, ...]) -> dict[str, dict
     return found
 
 
+def cautions(result: SyntheticResult) -> list[str]:
+    """What is too small a sample to say much, in sentences; none if the samples are large enough."""
+    faces, scans, found = len(result.faces.nme), result.scans.faces, []
+    if faces < ENOUGH_FACES:
+        found.append(
+            f"Few faces ({faces}): with others, means may differ by {100 / np.sqrt(faces):.0f} % of the spread between faces "
+            f"and correlations by {1 / np.sqrt(max(faces - 1, 1)):.2f}. Compare models with {ENOUGH_FACES} faces or more: "
+            "`--faces 512`."
+        )
+    else:
+        few = [name for name, row in landmark_numbers(result.faces).items() if row["faces"] < FEW_IN_ROW]
+        if few:
+            found.append(
+                f"Few faces turned by {', '.join(few)} (below {FEW_IN_ROW}): take more, `--faces 512`."
+            )
+    if 0 < scans < ENOUGH_SCANS:
+        found.append(
+            f"Few scans ({scans}): their figures are rough. Compare with {ENOUGH_SCANS} or more: `--scans 48`."
+        )
+    return found
+
+
 def numbers(result: SyntheticResult) -> dict[str, Any]:
     """Everything, plain."""
     content: dict[str, Any] = {
@@ -83,6 +108,7 @@ def numbers(result: SyntheticResult) -> dict[str, Any]:
             if name != "faces"
         },
         "scans": result.scans.faces,
+        "cautions": cautions(result),
     }
     if np.isfinite(result.faces.tone).all():
         content["skin"] = colour_numbers(result.faces)
@@ -159,4 +185,5 @@ def write_synthetic(folder: Path, model: str, result: SyntheticResult) -> None:
     make_folder(folder)
     content = {"tool": f"deca {__version__}", "benchmark": "synthetic", "model": model}
     write_json(folder / "results.json", content | numbers(result))
-    write_text(folder / "report.md", f"# Synthetic faces: {model}\n\n{table(result)}\n")
+    warned = "".join(f"> {sentence}\n\n" for sentence in cautions(result))
+    write_text(folder / "report.md", f"# Synthetic faces: {model}\n\n{warned}{table(result)}\n")
