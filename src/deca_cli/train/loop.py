@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from deca_cli.errors import UsageError
 from deca_cli.train.average import MovingAverage, averaged
@@ -26,23 +25,16 @@ from deca_cli.train.progress import Progress, Watchers
 from deca_cli.train.run_log import RunLog
 from deca_cli.train.run_pack import write_run_pack
 from deca_cli.train.same_run import check_same_folder, check_same_run
-from deca_cli.train.shared_norm import share_norms
-from deca_cli.train.step_graph import RecordedStep
-from deca_cli.train.step_parts import (
-    learning_rate_at,
-    make_optimizer,
-    mean_over_processes,
-    records_steps,
-    seed_everything,
-    set_learning_rate,
-    swap_order,
-)
+from deca_cli.train.step_parts import mean_over_processes
+from deca_cli.train.training_step import TrainingStep
 from deca_cli.train.validation import as_row
 from deca_cli.train.watch import LossWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from torch import Tensor
 
     from deca_cli.train.config.settings import TrainSettings
     from deca_cli.train.data.batch import PersonBatch
@@ -83,26 +75,19 @@ class TrainingLoop:
         self.stage, self.settings, self.process, self.folder = stage, settings, process, folder
         self.loader, self.validation, self.watchers = loader, validation, watchers
         train = settings.train
-        if process.world > 1 and train.sync_batch_norm:
-            share_norms(stage.trained, process.device)
-        self.optimizer = make_optimizer(stage.trained, train, process)
+        self.train_step = TrainingStep(stage, train, process, self._message)
+        self.optimizer = self.train_step.optimizer
         self.average = MovingAverage(stage.trained, train.ema) if train.ema else None
         self.checkpoints = CheckpointFolder(
             folder / CHECKPOINTS, train.keep_last, train.archive, train.checkpoint_steps
         )
         self.watch = LossWatch(folder, process.rank, train.lr)
         self.total_steps = min(train.max_steps, train.max_epochs * loader.steps_per_pass)
-        self.recorded = self._recorder() if records_steps(train, process) else None
         self.step, self.seconds = 0, 0.0
         self.origin = stage.trainee.origin
         self.best: float | None = None
         self.validated: dict[str, float] = {}
         self.validated_step: int | None = None
-
-    def _recorder(self) -> RecordedStep:
-        return RecordedStep(
-            lambda batch, order: self._update(self.stage.trained, batch, order, shows=False)[0]
-        )
 
     @property
     def images_per_step(self) -> int:
@@ -122,29 +107,18 @@ class TrainingLoop:
             UsageError: training diverged, or the run in the folder has other settings.
         """
         self._resume()
-        trained = self._wrapped()
         log = None
         if self.process.first:
             accepted()
             log = RunLog(self.folder, self.step, tensorboard=self.settings.train.write_summary)
         try:
-            self._steps(trained, log)
+            self._steps(log)
         finally:
+            self.train_step.close()
             if log is not None:
                 log.close()
 
-    def _wrapped(self) -> nn.Module:
-        """The trained module, sharing its gradients with the other processes."""
-        if self.process.world == 1:
-            return self.stage.trained
-        device = self.process.device
-        return nn.parallel.DistributedDataParallel(
-            self.stage.trained,
-            device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=not self.settings.train.sync_batch_norm,
-        )
-
-    def _steps(self, trained: nn.Module, log: RunLog | None) -> None:
+    def _steps(self, log: RunLog | None) -> None:
         self.stage.set_training(on=True)
         done = self._agreed_done()
         if done >= 1:
@@ -155,7 +129,7 @@ class TrainingLoop:
         pace = Pace(self.step)
         for batch in self.loader.batches(self.step):
             started = time.monotonic()
-            terms, pictures = self._train_step(trained, batch, done)
+            terms, pictures = self._one_step(batch, done)
             self.step += 1
             self.seconds += time.monotonic() - started + pace.waited(started)
             if self.step % AGREE_EVERY == 0 or self.step >= self.total_steps:
@@ -165,37 +139,17 @@ class TrainingLoop:
             if done >= 1:
                 break
 
-    def _train_step(
-        self, trained: nn.Module, batch: PersonBatch, done: float
+    def _one_step(
+        self, batch: PersonBatch, done: float
     ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         """One update of the weights."""
         train, step = self.settings.train, self.step
-        seed_everything(train.seed, step, self.process.rank)
-        set_learning_rate(self.optimizer, learning_rate_at(train, step, self._share(step, done)))
-        shows = train.vis_steps > 0 and (step + 1) % train.vis_steps == 0 and self.process.first
-        order = swap_order(train.seed, step, batch, self.process)
-        pictures = None
-        if self.recorded is not None and not shows:
-            terms = self.recorded(batch, order)
-        else:
-            terms, pictures = self._update(trained, batch, order, shows=shows)
+        shows = train.vis_steps > 0 and (step + 1) % train.vis_steps == 0
+        terms, pictures = self.train_step(step, batch, self._share(step, done), shows=shows)
         self.watch.push(step, terms, batch)
         if self.average is not None:
             self.average.update(self.stage.trained, step)
         return terms, pictures
-
-    def _update(
-        self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, shows: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        """Everything that happens on the device: terms, gradients, the optimizer. May be recorded as a CUDA graph."""
-        result = self.stage.step(trained, batch, order, pictures=shows)
-        self.optimizer.zero_grad(set_to_none=True)
-        result.total.backward()
-        if self.settings.train.clip:
-            nn.utils.clip_grad_norm_(self.stage.trained.parameters(), self.settings.train.clip)
-        self.optimizer.step()
-        terms = result.terms | {"all_loss": result.total}
-        return {name: term.detach() for name, term in terms.items()}, result.pictures
 
     def _share(self, step: int, done: float) -> float:
         """How much of the run lies behind: by steps exactly, by the clock as last agreed."""
@@ -210,6 +164,10 @@ class TrainingLoop:
         if self.process.first and self.watchers.wants_stop():
             done = STOP
         return self.process.agree(done)
+
+    def _message(self, sentence: str) -> None:
+        if self.process.first:
+            self.watchers.message(sentence)
 
     def _after_step(
         self,
@@ -241,7 +199,7 @@ class TrainingLoop:
 
     def _tell(self, log: RunLog, values: dict[str, float], done: float, pace: Pace) -> None:
         rate = pace.images_per_s(self.step, self.images_per_step)
-        about = {"lr": float(self.optimizer.param_groups[0]["lr"]), "images_per_s": round(rate, 1)}
+        about = {"lr": self.train_step.learning_rate, "images_per_s": round(rate, 1)}
         about["seconds"] = round(self.seconds, 2)
         if self.process.device.type == "cuda":
             about["gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
@@ -291,9 +249,8 @@ class TrainingLoop:
         if self.process.first:
             self.checkpoints.tidy()
         checkpoint, problems = self.checkpoints.newest()
-        if self.process.first:
-            for problem in problems:
-                self.watchers.message(problem)
+        for problem in problems:
+            self._message(problem)
         check_same_folder(checkpoint, self.process, self.folder)
         if checkpoint is None:
             return
@@ -304,8 +261,7 @@ class TrainingLoop:
             )
         check_same_run(checkpoint, self.settings, self.folder)
         self._restore(checkpoint)
-        if self.process.first:
-            self.watchers.message(f"going on from step {self.step}")
+        self._message(f"going on from step {self.step}")
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         restore_run(checkpoint, self.stage.trainee.networks(), self.average, self.optimizer)

@@ -22,12 +22,14 @@ def records_steps(train: LoopSettings, process: Process) -> bool:
     """Whether steps are replayed as a CUDA graph.
 
     Raises:
-        UsageError: wanted, but not on one GPU.
+        UsageError: wanted, but there is no GPU.
     """
-    if train.cuda_graphs and (process.device.type != "cuda" or process.world != 1):
+    if train.cuda_graphs == "auto":
+        return process.device.type == "cuda" and process.world == 1
+    if train.cuda_graphs and process.device.type != "cuda":
         raise UsageError(
-            f"train.cuda_graphs needs one NVIDIA GPU, but this run has {process.world} x {process.device.type}. Leave it out, "
-            "or --set train.cuda_graphs=false."
+            f"train.cuda_graphs needs an NVIDIA GPU, but this run is on the {process.device.type}. Leave it out, or "
+            "--set train.cuda_graphs=false."
         )
     return train.cuda_graphs
 
@@ -88,4 +90,9 @@ def swap_order(seed: int, step: int, batch: PersonBatch, process: Process) -> Te
     generator = torch.Generator().manual_seed(step_seed(seed, step, -1))
     order = draw_order(batch.people * process.world, batch.per_person, generator)
     first = batch.people * process.rank
-    return order[first : first + batch.people].to(batch.images.device)
+    mine = order[first : first + batch.people]
+    if (
+        batch.images.device.type == "cuda"
+    ):  # from pinned memory the copy does not wait for what the GPU is doing
+        return mine.pin_memory().to(batch.images.device, non_blocking=True)
+    return mine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from deca_cli.errors import UsageError
 from deca_cli.networks.resnet import BACKBONES
@@ -80,6 +81,8 @@ class LoopSettings:
     """Stop by the clock as well; 0 = do not. The learning rate then follows the time, and a repetition differs."""
     seed: int = 0
     lr: float = 1e-4
+    shape_rate: float = 1.0
+    """Learning rate of the answer for the shape (its rows of the encoder's last layer) over that of all other weights."""
     optimizer: str = "adam"
     weight_decay: float = 0.0
     """Of kernels and matrices only."""
@@ -91,9 +94,9 @@ class LoopSettings:
     """Share of the old moving average that stays at each step; 0 = no average, the last weights are the result."""
     precision: str = "auto"
     """Of the networks: `bf16`, `float32`, or `auto` = bf16 on a GPU. Geometry is always float32."""
-    cuda_graphs: bool = False
-    """Record a whole step once and replay it, which spares the launches of its kernels; small batches gain. For pretrain
-    and coarse, on one GPU."""
+    cuda_graphs: Literal["auto", True, False] = "auto"
+    """Record a whole step once and replay it, which spares the launches of its kernels; small batches gain. `auto` records
+    on one GPU, and goes on with ordinary steps where a step cannot be recorded."""
     sync_batch_norm: bool = True
     """Normalise over the whole batch of all processes, as one process would."""
     log_steps: int = 10
@@ -121,6 +124,8 @@ class LoopSettings:
         for name, limit in least.items():
             if not getattr(self, name) >= limit:
                 raise UsageError(f"train.{name} must be at least {limit}, but is {getattr(self, name)}.")
+        if not self.shape_rate > 0:
+            raise UsageError(f"train.shape_rate must be more than 0, but is {self.shape_rate}.")
         if not self.lr > 0 or not 0 <= self.ema < 1:
             raise UsageError(f"train.lr ({self.lr}) must be > 0 and train.ema ({self.ema}) in [0, 1).")
 
@@ -161,11 +166,6 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _choice("stage", self.stage, STAGES)
-        if self.stage == "detail" and self.train.cuda_graphs:
-            raise UsageError(
-                "train.cuda_graphs is for the stages pretrain and coarse: recorded steps of the detail stage were seen to "
-                "train otherwise than ordinary ones. Leave it out, or --set train.cuda_graphs=false."
-            )
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
