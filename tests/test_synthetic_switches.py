@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from deca_cli.errors import UsageError
 from deca_cli.heads.assets import load_head
 from deca_cli.heads.model import HeadModel
 from deca_cli.synthetic import accessories, degrade, hair, occluders
@@ -71,14 +73,34 @@ def test_a_beard_has_three_parts_and_none_without_the_share():
 
 
 def test_shares_of_light():
-    none = sample_lights(Draws(0), 50, LightShares(shadow=0.0, highlights=0.0, glint=0.0, side=0.0))
+    off = LightShares(shadow=0.0, highlights=0.0, glint=0.0, side=0.0, flash=0.0, overhead=0.0)
+    none = sample_lights(Draws(0), 50, off)
     assert max(value.abs().max() for value in (none.shadow, none.gloss, none.glint)) == 0
     ahead = torch.tensor([0.0, 0.0, 1.0])[None, :, None, None].expand(50, 3, 1, 1)
     ones = torch.ones(50, 1, 1, 1)
     assert eye_glint(ahead, none, ones, ones).abs().max() == 0
-    side = sample_lights(Draws(0), 50, LightShares(side=1.0))
+    side = sample_lights(Draws(0), 50, replace(off, side=1.0))
     assert (side.key_direction[:, 0].abs() > 0.35).all()
     assert (none.key_direction[:, 0].abs() < 0.35).any()
+    flash = sample_lights(Draws(0), 50, replace(off, flash=1.0))
+    assert flash.key_direction[:, 2].min() > 0.85  # beside the lens
+    assert (none.key_direction[:, 2] < 0.85).any()
+    overhead = sample_lights(Draws(0), 50, replace(off, overhead=1.0))
+    assert overhead.slope[:, :, 1].mean() > none.slope[:, :, 1].mean() + 0.1
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, math.nan])
+@pytest.mark.parametrize("part", ["", "skin", "light", "camera", "pose", "crop"])
+def test_shares_outside_0_and_1_are_refused(part, value):
+    names = {"": "hair_share", "skin": "beard", "light": "flash", "camera": "grey"}
+    names |= {"pose": "uniform_share", "crop": "rough_share"}
+    if not part:
+        with pytest.raises(UsageError, match="hair_share"):
+            GeneratorSettings(hair_share=value)
+        return
+    inner = replace(getattr(GeneratorSettings(), part), **{names[part]: value})
+    with pytest.raises(UsageError, match=f"{part}.{names[part]}"):
+        GeneratorSettings(**{part: inner})
 
 
 def test_a_glint_is_small_and_as_bright_as_the_light(open_head):
@@ -95,11 +117,11 @@ def test_a_glint_is_small_and_as_bright_as_the_light(open_head):
 
 def test_shares_of_the_camera():
     light = torch.rand(30, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    bare, white = torch.ones(30, 32, 32), torch.ones(30, 3)
+    bare, warm = torch.ones(30, 32, 32), torch.tensor([[1.3, 1.0, 0.7]]).expand(30, -1)
     none = CameraShares(**{field.name: 0.0 for field in fields(CameraShares)})
 
     def spoilt(**changes: float) -> tuple[torch.Tensor, torch.Tensor]:
-        return degrade.degrade(Draws(0), light, bare, white, replace(none, **changes))
+        return degrade.degrade(Draws(0), light, bare, warm, replace(none, **changes))
 
     plain, whole = spoilt()
     assert whole.min() == 1

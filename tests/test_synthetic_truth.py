@@ -107,6 +107,7 @@ def one_light(**changes):  # noqa: ANN003  # any field of Lights
         sharpness=torch.ones(1),
         glint=torch.zeros(1),
         glint_sharpness=torch.ones(1),
+        behind=torch.ones(1),
     )
     return replace(lights, **changes)
 

@@ -84,6 +84,13 @@ def _load_bundled(data: object, name: str) -> object | None:
     return getattr(data, name)()
 
 
+def random_colours(draws: Draws, n: int) -> Tensor:
+    """[n, 3, 1, 1] linear RGB: an eighth of any colour, the others nearly grey, from black to white."""
+    vivid = draws.uniform(n, 3, 1, 1)
+    grey = draws.uniform(n, 1, 1, 1) * torch.exp(draws.normal(n, 3, 1, 1, std=0.12))
+    return torch.where(draws.chance(0.125, n, 1, 1, 1), vivid, grey.clamp(0, 1)) ** 2.2
+
+
 class Crowd:
     """Faces of an earlier batch, to stand in the background of the next; kept at one place in memory.
 
@@ -142,7 +149,7 @@ class Backgrounds:
     def _recolour(self, draws: Draws, value: Tensor) -> Tensor:
         """Map a grey field [n, 1, s, s] to a ramp between random colours."""
         n = value.shape[0]
-        first, second = (draws.uniform(n, 3, 1, 1) ** 2.2 for _ in range(2))
+        first, second = (random_colours(draws, n) for _ in range(2))
         sharp = draws.log_uniform(n, 1, 1, 1, low=0.5, high=8.0)
         return torch.lerp(first, second, torch.sigmoid(value * sharp))
 
@@ -157,7 +164,7 @@ class Backgrounds:
 
     def _boxes(self, draws: Draws, n: int) -> Tensor:
         """Overlapping rectangles: buildings, shelves, windows."""
-        picture = draws.uniform(n, 3, 1, 1).expand(-1, -1, self.size, self.size) ** 2.2
+        picture = random_colours(draws, n).expand(-1, -1, self.size, self.size)
         axis = torch.linspace(0, 1, self.size, device=draws.device)
         for _ in range(10):
             x0, y0 = draws.uniform(n, 1), draws.uniform(n, 1)
@@ -168,7 +175,7 @@ class Backgrounds:
             inside_x = (axis > x0 - width / 2) & (axis < x0 + width / 2)
             inside_y = (axis > y0 - height / 2) & (axis < y0 + height / 2)
             inside = (inside_y[:, :, None] & inside_x[:, None])[:, None]
-            picture = torch.where(inside, draws.uniform(n, 3, 1, 1) ** 2.2, picture)
+            picture = torch.where(inside, random_colours(draws, n), picture)
         return picture
 
     def _lights(self, draws: Draws, n: int) -> Tensor:

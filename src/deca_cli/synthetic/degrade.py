@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deca_cli.synthetic.constants import constant
-from deca_cli.synthetic.skin import to_display
+from deca_cli.synthetic.exposure import ExposureShares, develop, sample_exposure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,62 +40,18 @@ class CameraShares:
     """Shares of the pictures that suffer; 0 switches the effect off."""
 
     grey: float = 0.12
+    wrong_balance: float = 0.2  # the colour of the light is hardly corrected: warm lamps, blue shade
+    tone_curve: float = 0.85  # the S-curve of cameras' own pictures; the others are flat
     blur: float = 0.45
     low_resolution: float = 0.4
     noise: float = 0.7
     compression: float = 0.5
     borders: float = 0.18
 
-
-@dataclass(frozen=True)
-class Exposure:
-    """How a camera turns light into a picture (N pictures)."""
-
-    gain: Tensor  # [N, 3]
-    rolled_off: Tensor  # [N] bool: film-like shoulder in place of hard clipping
-    contrast: Tensor  # [N]
-    lift: Tensor  # [N]
-    saturation: Tensor  # [N] 0 = black and white
-
-
-def sample_exposure(draws: Draws, linear: Tensor, illuminant: Tensor, grey: float = 0.12) -> Exposure:
-    """Exposure, white balance, contrast, saturation.
-
-    A camera makes the scene about medium grey and the light about white, both only in part and with errors. It meters
-    the light as well as the picture, so that dark skin stays darker than light skin under the same light.
-
-    Args:
-        draws: source of randomness.
-        linear: [N, 3, H, W].
-        illuminant: [N, 3] mean light on a white surface.
-        grey: share of black and white pictures.
-    """
-    n = linear.shape[0]
-    level = linear.clamp(0, 2).mean((1, 2, 3)).clamp_min(0.01)
-    incident = 0.45 * illuminant.mean(1).clamp_min(0.02)
-    mixed = torch.exp(torch.lerp(level.log(), incident.log(), draws.uniform(n, low=0.15, high=0.85)))
-    gain = (0.34 / mixed) ** draws.uniform(n, low=0.55, high=1.0) * torch.exp(draws.normal(n, std=0.27))
-    tint = illuminant / illuminant.mean(1, keepdim=True).clamp_min(1e-3)
-    cast = tint.clamp(0.2, 5) ** -draws.uniform(n, 1, low=0.2, high=1.0) * torch.exp(
-        draws.normal(n, 3, std=0.06)
-    )
-    return Exposure(
-        gain=gain[:, None] * cast,
-        rolled_off=draws.chance(0.5, n),
-        contrast=torch.exp(draws.normal(n, std=0.18)),
-        lift=draws.normal(n, std=0.035),
-        saturation=draws.uniform(n, low=0.5, high=1.3) * ~draws.chance(grey, n),
-    )
-
-
-def develop(linear: Tensor, exposure: Exposure) -> Tensor:
-    """Linear light [N, 3, H, W] to display values in [0, 1]."""
-    n = slice(None), None, None, None
-    light = linear * exposure.gain[:, :, None, None]
-    display = to_display(torch.where(exposure.rolled_off[n], 1 - torch.exp(-light * 1.2), light))
-    picture = ((display - 0.5) * exposure.contrast[n] + 0.5 + exposure.lift[n]).clamp(0, 1)
-    grey = (0.299 * picture[:, :1]) + (0.587 * picture[:, 1:2]) + (0.114 * picture[:, 2:])
-    return (grey + (picture - grey) * exposure.saturation[n]).clamp(0, 1)
+    @property
+    def exposure(self) -> ExposureShares:
+        """Those of the exposure."""
+        return ExposureShares(self.grey, self.wrong_balance, self.tone_curve)
 
 
 def blur_kernels(wide: Tensor, narrow: Tensor, angle: Tensor, reach: int) -> Tensor:
@@ -280,7 +236,7 @@ def degrade(
         display values in [0, 1] [N, 3, S, S]; ``bare`` without what the borders cut away.
     """
     shares, chains = shares or CameraShares(), chains or PixelChains()
-    picture = chains.develop(linear, sample_exposure(draws, linear, illuminant, shares.grey))
+    picture = chains.develop(linear, sample_exposure(draws, linear, illuminant, shares.exposure))
     picture = blur(draws, picture, shares.blur)
     picture = lower_resolution(draws, picture, shares.low_resolution)
     picture = add_noise(draws, picture, shares.noise, chains.blend)

@@ -6,6 +6,7 @@ an expression follows the usual action-unit descriptions of the Facial Action Co
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         },
         "pout": {**_both(mouthFrown=0.3), "mouthPucker": 0.5, "mouthShrugLower": 0.6, "mouthRollLower": 0.1},
         "kiss": {"mouthPucker": 0.9, **_both(eyeSquint=0.1)},
+        "rounded": {"mouthFunnel": 0.9, "mouthPucker": 0.2, "jawOpen": 0.15},
         "whistle": {"mouthFunnel": 0.6, "mouthPucker": 0.6, "jawOpen": 0.1},
         "puff": {"cheekPuff": 0.9, "mouthClose": 0.05, **_both(mouthPress=0.4)},
         "yawn": {**_both(eyeBlink=0.7, browDown=0.2, mouthStretch=0.2), "jawOpen": 0.95, "browInnerUp": 0.3},
@@ -72,6 +74,9 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "sleepy": _both(eyeBlink=0.55, browOuterUp=0.15),
         "squint": _both(eyeSquint=0.9, browDown=0.5, cheekSquint=0.5),
         "wide_eyes": _both(eyeWide=1.0, browOuterUp=0.3),
+        "brow_left_up": {"browOuterUpLeft": 0.9, "browInnerUp": 0.25, "browDownRight": 0.4},
+        "brow_right_up": {"browOuterUpRight": 0.9, "browInnerUp": 0.25, "browDownLeft": 0.4},
+        "worry": {"browInnerUp": 1.0, **_both(mouthFrown=0.2)},
         "brows_up": {**_both(browOuterUp=1.0), "browInnerUp": 1.0},
         "frown": _both(browDown=1.0),
         "wink_left": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.6, "mouthSmileLeft": 0.4},
@@ -89,15 +94,31 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 # How often an expression is drawn, in shares of the plain ones: what people do in front of a camera comes more often.
 COMMON: Mapping[str, float] = MappingProxyType(
     {
-        "neutral": 2.0,
-        "smile": 4.0,
-        "grin": 4.0,
-        "toothy_smile": 6.0,
-        "polite_smile": 4.0,
-        "lips_parted": 4.0,
+        "neutral": 2.5,
+        "smile": 5.0,
+        "grin": 5.0,
+        "toothy_smile": 8.0,
+        "polite_smile": 5.0,
+        "lips_parted": 5.0,
         "thin_lips": 2.0,
-        "laugh": 3.0,
-        "squint": 2.0,
+        "laugh": 3.5,
+        "squint": 2.5,
+        "eyes_closed": 4.0,
+        "wink_left": 2.0,
+        "wink_right": 2.0,
+        "brows_up": 3.0,
+        "brow_left_up": 2.0,
+        "brow_right_up": 2.0,
+        "worry": 1.5,
+        "frown": 3.0,
+        "kiss": 3.0,
+        "rounded": 2.5,
+        "whistle": 2.0,
+        "pout": 2.0,
+        "surprise": 2.0,
+        "anger": 2.0,
+        "shout": 2.0,
+        "lips_pressed": 2.0,
     }
 )
 
@@ -117,7 +138,9 @@ VISEMES: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 
 # Coefficients that are never drawn independently: the gaze has its own draw, and the tongue stays in.
+LOOKS_INTO_CAMERA = 0.5  # share of the faces, as far as eyes turn
 _DRAWN_APART = ("eyeLook", "tongueOut")
+GAZE_DEGREES = {"side": 20.0, "up": 10.0, "down": 16.0}  # turn of the eyes at a coefficient of 1
 _MOUTH_CLOSE_NEEDS_JAW = ("mouthClose", "jawOpen")
 
 
@@ -133,6 +156,19 @@ def coefficient_table(expressions: Mapping[str, Mapping[str, float]], names: Seq
         for name, value in values.items():
             table[row, column[name]] = value
     return table
+
+
+def _towards_camera(rotation: Tensor) -> tuple[Tensor, Tensor]:
+    """Gaze [N], [N] to the subject's left and up, in coefficients, of eyes that look at the viewer.
+
+    Args:
+        rotation: [N, 3, 3] head to camera-aligned frame; the viewer is in the direction +z of the latter.
+    """
+    x, y, z = rotation[:, 2].unbind(1)  # the viewer's direction in the head frame
+    side = torch.atan2(x, z.clamp_min(0.05)) * (180 / math.pi)
+    up = torch.asin(y.clamp(-1, 1)) * (180 / math.pi)
+    lifted = torch.where(up > 0, up / GAZE_DEGREES["up"], up / GAZE_DEGREES["down"])
+    return side / GAZE_DEGREES["side"], lifted
 
 
 class ExpressionSampler:
@@ -152,29 +188,42 @@ class ExpressionSampler:
     def _columns(self, part: str, device: torch.device | str) -> Tensor:
         return torch.tensor([float(part in name) for name in self.names], device=device)
 
-    def sample(self, draws: Draws, count: int) -> Tensor:
-        """[count, 52] coefficients in [0, 1]."""
+    def sample(self, draws: Draws, count: int, rotation: Tensor | None = None) -> Tensor:
+        """[count, 52] coefficients in [0, 1].
+
+        Args:
+            draws: source of randomness.
+            count: how many.
+            rotation: [count, 3, 3] of the heads, for eyes that look into the camera however the head is turned.
+        """
         first = self.expressions[draws.choice(self.shares, count)]
         second = self.expressions[draws.integers(len(self.expressions), count)]
         speech = self.visemes[draws.integers(len(self.visemes), count)]
-        total = first * draws.uniform(count, 1, low=0.15, high=1.15)
+        weak, full = draws.uniform(count, 1, low=0.15, high=1.0), draws.uniform(count, 1, low=0.8, high=1.2)
+        total = first * torch.where(draws.chance(0.5, count, 1), full, weak)
         total = total + second * draws.uniform(count, 1, low=0.1, high=0.8) * draws.chance(0.3, count, 1)
         total = total + speech * draws.uniform(count, 1, low=0.2, high=1.1) * draws.chance(0.35, count, 1)
-        loose = draws.uniform(count, len(self.names)) ** 2 * draws.chance(0.12, count, len(self.names))
+        loose = draws.uniform(count, len(self.names)) ** 1.5 * draws.chance(0.12, count, len(self.names))
         total = total + loose * self.free * draws.uniform(count, 1, low=0.2, high=1.0)
-        total = total + self.blink * draws.chance(0.08, count, 1) * draws.uniform(count, 1, low=0.5, high=1.0)
+        total = total + self.blink * draws.chance(0.08, count, 1) * draws.uniform(count, 1, low=0.6, high=1.2)
         total = total * draws.chance(0.88, count, 1)  # the rest keeps a neutral face
         relaxed = draws.uniform(count, 1, low=0.0, high=0.3) * draws.chance(0.6, count, 1)
         total = total + self.blink * relaxed  # lids hang a little lower in most photos than on the mean head
         lean = draws.normal(count, 1, std=0.12)
         total = total * (1 + lean * self.left - lean * self.right)
-        total = total + self._gaze(draws, count)
+        total = total + self._gaze(draws, count, rotation)
         return self._close_with_jaw(total.clamp(0, 1))
 
-    def _gaze(self, draws: Draws, count: int) -> Tensor:
+    def _gaze(self, draws: Draws, count: int, rotation: Tensor | None) -> Tensor:
         """Both eyes look the same way; a look to the subject's left is Out for the left eye and In for the right."""
-        side = (draws.normal(count, std=0.35) * draws.chance(0.7, count)).clamp(-1, 1)
-        up = (draws.normal(count, std=0.3) * draws.chance(0.7, count)).clamp(-1, 1)
+        side = draws.normal(count, std=0.5) * draws.chance(0.75, count)
+        up = draws.normal(count, std=0.4) * draws.chance(0.75, count)
+        if rotation is not None:
+            towards = draws.chance(LOOKS_INTO_CAMERA, count)
+            to_side, to_up = _towards_camera(rotation)
+            side = torch.where(towards, to_side + draws.normal(count, std=0.1), side)
+            up = torch.where(towards, to_up + draws.normal(count, std=0.1), up)
+        side, up = side.clamp(-1, 1), up.clamp(-1, 1)
         amounts = {
             "eyeLookOutLeft": side,
             "eyeLookInRight": side,

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from deca_cli.synthetic import degrade, light
+from deca_cli.synthetic.ageing import age_colours
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import ExpressionSampler
 from deca_cli.synthetic.fusing import fuser
+from deca_cli.synthetic.lip_heights import LipHeights
 from deca_cli.synthetic.parts import uv_values
 from deca_cli.synthetic.recording import Recording
 from deca_cli.synthetic.sampling import (
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
     from deca_cli.synthetic.parts import HeadParts
     from deca_cli.synthetic.settings import GeneratorSettings
+    from deca_cli.synthetic.wrinkles import WrinkleStyle
 
-PAINTED_WRINKLES = 0.3  # how much of the painted lines remains where wrinkles have a relief
+PAINTED_WRINKLES = 0.2  # how much of the painted lines remains where wrinkles have a relief
 AWAY, BESIDE, GONE = range(3)  # why a picture has no face
 
 
@@ -79,6 +82,7 @@ class FaceGenerator:
         device = head.template_vertices.device
         self.draws = Draws(seed, device)
         self.expressions = ExpressionSampler(head.expression_names, device)
+        self.lip_heights = LipHeights(head)
         self.painter = SkinPainter(parts.fields, self.draws)
         self.studio = Studio(head, parts, settings, self.draws)
         fuse = fuser(fused=settings.fused)
@@ -164,6 +168,10 @@ class FaceGenerator:
         parameters = sample_parameters(
             draws, count, self.head.shape_size, self.expressions, s.pose, per_person
         )
+        thinned = self.lip_heights.thin(
+            draws, parameters.shape[::per_person], s.thin_lips_share
+        ).repeat_interleave(per_person, 0)
+        parameters = replace(parameters, shape=thinned)
         absent = draws.chance(s.no_face_share, count)
         kind = draws.integers(3, count)
         parameters = self._turn_away(parameters, absent & (kind == AWAY))
@@ -173,7 +181,11 @@ class FaceGenerator:
         flat = perspective_points(vertices, parameters.perspective)
         framing = sample_framing(draws, self.head.on_landmarks(flat), s.crop)
         people = count // per_person
-        skin = repeated(sample_skin(draws, people, s.skin), per_person)
+        style = self._style(count, per_person)
+        skin = sample_skin(draws, people, s.skin)
+        if style is not None:
+            skin = age_colours(draws, skin, style.age[::per_person], s.ageing_share)
+        skin = repeated(skin, per_person)
         if self.wrinkles is not None:
             skin = replace(skin, wrinkles=PAINTED_WRINKLES * skin.wrinkles)
         pattern = draws.integers(self.painter.variants, 4, people).repeat_interleave(per_person, 1)
@@ -186,15 +198,20 @@ class FaceGenerator:
             lights=light.sample_lights(draws, count, s.light),
             skin=skin,
             painted=self.paint(skin, pattern),
-            **self._wrinkle(parameters.expression, per_person),
+            **self._wrinkle(parameters.expression, style),
             absent=absent,
         )
 
-    def _wrinkle(self, expression: Tensor, per_person: int) -> dict[str, Any]:
-        """Everybody's wrinkles under their expressions."""
+    def _style(self, count: int, per_person: int) -> WrinkleStyle | None:
+        """Everybody's age and wrinkles, whatever the face does."""
         if self.wrinkles is None:
+            return None
+        return self.wrinkles.sample(count, per_person, self.settings.wrinkle_share)
+
+    def _wrinkle(self, expression: Tensor, style: WrinkleStyle | None) -> dict[str, Any]:
+        """Everybody's wrinkles under their expressions."""
+        if self.wrinkles is None or style is None:
             return {"wrinkles": None, "displacement": None, "relief": None}
-        style = self.wrinkles.sample(len(expression), per_person, self.settings.wrinkle_share)
         displacement = self.wrinkles.displacement(style, expression)
         relief = displacement + self.wrinkles.grain(style)
         return {"wrinkles": style, "displacement": displacement, "relief": relief}

@@ -77,8 +77,12 @@ def sample_hair(
 
     dyed = constant(HAIR_COLOURS, draws.device)[draws.choice(HAIR_WEIGHTS, count)]
     hair = torch.where(draws.chance(0.3, count)[:, None], dyed, natural_colour)
-    hair = torch.where(draws.chance(0.04, count)[:, None], draws.uniform(count, 3, low=0.01, high=0.6), hair)
-    cloth = draws.uniform(count, 3) ** 2 * 0.8 + 0.004
+    hair = torch.where(draws.chance(0.02, count)[:, None], draws.uniform(count, 3, low=0.01, high=0.6), hair)
+    vivid, grey = (
+        draws.uniform(count, 3),
+        draws.uniform(count, 1) * torch.exp(draws.normal(count, 3, std=0.12)),
+    )
+    cloth = torch.where(draws.chance(0.3, count)[:, None], vivid, grey) ** 2 * 0.8 + 0.004
     colour = torch.where((kind >= HAT)[:, None], cloth, hair)
     fringe = draws.chance(fringe_share, count) & (kind < HAT)
     front = by_kind((1.2, 1.3), (0.62, 1.0), (0.62, 0.95), (0.30, 0.62), (0.45, 0.7))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Lights:
     sharpness: Tensor  # [N] Blinn-Phong exponent
     glint: Tensor  # [N] strength of the mirror image of the key light on the eyes, 0 = none
     glint_sharpness: Tensor  # [N] Blinn-Phong exponent
+    behind: Tensor  # [N] light on what stands behind the face, as a share of white paper's
 
 
 def _upper_front(draws: Draws, count: int) -> Tensor:
@@ -61,6 +62,21 @@ class LightShares:
     highlights: float = 1.0
     glint: float = 0.85
     side: float = 0.2  # a strong key light from one side, with little light from elsewhere
+    flash: float = 0.1  # a hard light beside the lens, in the dark
+    overhead: float = 0.7  # surroundings brighter above, as sky and ceilings are
+
+
+def _flash_direction(draws: Draws, count: int) -> Tensor:
+    """Directions close to the lens, mostly a little above it."""
+    spread = draws.normal(count, 3) * constant((0.12, 0.12, 0.0), draws.device)
+    return F.normalize(spread + constant((0.0, 0.12, 1.0), draws.device), dim=1)
+
+
+def _surroundings(draws: Draws, count: int, overhead: float) -> Tensor:
+    """[count, 1, 3] slope of the surroundings' brightness: mostly brighter above, some brighter anywhere."""
+    above = draws.uniform(count, 1, 1, low=0.15, high=0.8) * draws.chance(overhead, count, 1, 1)
+    anywhere = draws.normal(count, 1, 1, std=0.3) * draws.directions(count, 1)
+    return above * constant((0.0, 1.0, 0.15), draws.device) + anywhere
 
 
 def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -> Lights:
@@ -68,18 +84,19 @@ def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -
     shares = shares or LightShares()
     key = draws.log_uniform(count, 1, low=0.08, high=2.2)
     key = torch.where(draws.chance(0.15, count)[:, None], key * 1.8, key)
-    side = draws.chance(shares.side, count)[:, None]
+    flash = draws.chance(shares.flash, count)[:, None]
+    side = draws.chance(shares.side, count)[:, None] & ~flash
     across = torch.where(draws.chance(0.5, count), -1.0, 1.0) * draws.uniform(count, low=0.6, high=1.2)
     beside = torch.stack([across, draws.normal(count, mean=0.2, std=0.3), draws.uniform(count, high=0.5)], 1)
     direction = torch.where(side, F.normalize(beside, dim=1), _upper_front(draws, count))
-    key = torch.where(side, key.clamp_min(0.7), key)
-    dim = torch.where(side, 0.45, 1.0)
+    direction = torch.where(flash, _flash_direction(draws, count), direction)
+    key = torch.where(side | flash, key.clamp_min(0.7), key)
+    dim = torch.where(side, 0.45, torch.where(flash, 0.3, 1.0))
     ambient = dim * _colour(draws, count, 0.15) * draws.log_uniform(count, 1, low=0.12, high=0.9)
-    brighter = draws.normal(count, 1, 1, std=0.35) * draws.directions(count, 1)
     coloured = draws.normal(count, 3, 3, std=0.1)
-    return Lights(
+    lights = Lights(
         ambient=ambient,
-        slope=ambient[:, :, None] * (brighter + coloured),
+        slope=ambient[:, :, None] * (_surroundings(draws, count, shares.overhead) + coloured),
         key_direction=direction,
         key=_colour(draws, count, 0.2) * key,
         fill_direction=draws.directions(count),
@@ -89,7 +106,15 @@ def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -
         sharpness=draws.log_uniform(count, low=6.0, high=60.0),
         glint=draws.chance(shares.glint, count) * draws.log_uniform(count, low=0.4, high=3.0),
         glint_sharpness=draws.log_uniform(count, low=150.0, high=1500.0),
+        behind=torch.ones_like(key[:, 0]),
     )
+    return replace(lights, behind=_light_behind(draws, lights, flash[:, 0]))
+
+
+def _light_behind(draws: Draws, lights: Lights, flash: Tensor) -> Tensor:
+    """[N] light behind the face: more or less that on the face; a flash does not reach far."""
+    level = illuminant(lights).mean(1).clamp_min(0.02) ** draws.uniform(len(flash), low=0.3, high=1.0)
+    return level * torch.where(flash, draws.log_uniform(len(flash), low=0.1, high=0.8), 1.3)
 
 
 @lru_cache(maxsize=4)

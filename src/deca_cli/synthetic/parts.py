@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from deca_cli.render.interpolate import interpolate
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
-from deca_cli.synthetic.skin_fields import SkinFields, measure_skin
+from deca_cli.synthetic.skin_fields import SkinFields, measure_lashes, measure_skin
 
 if TYPE_CHECKING:
     from deca_cli.heads.assets import HeadAssets
@@ -41,6 +41,10 @@ class HeadParts:
     ambient_occlusion: Tensor  # [V, 1] share of the surroundings each vertex of the template sees
     detail_mask: Tensor  # [D, D] 0..1 over the chart, where wrinkles belong
     fields: SkinFields
+    lashes: Tensor  # [1, 1, L, L] distance from the roots of the lashes (skin_fields.measure_lashes)
+
+
+LASH_SIZE = 512  # texels: lashes are finer than anything else that is painted
 
 
 def uv_values(head: HeadModel, values: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -132,6 +136,7 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
         ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
         detail_mask=torch.from_numpy(assets.face_eye_mask).to(template.device),
         fields=_measure_chart(head, masks, landmarks, texture_size),
+        lashes=_measure_lashes(head, landmarks),
     )
 
 
@@ -142,6 +147,15 @@ def _eye_directions(template: Tensor, eyeballs: list[Tensor], centres: Tensor) -
         directions[vertices, :3] = F.normalize(template[vertices] - centre, dim=1)
         directions[vertices, 3] = 1
     return directions
+
+
+def _measure_lashes(head: HeadModel, landmarks: Tensor) -> Tensor:
+    """[1, 1, L, L] distance from the roots of the lashes over the chart; texels outside it lie far away."""
+    chart, covered = uv_values(head, head.template_vertices, LASH_SIZE)
+    positions = torch.where(
+        covered[..., None], chart.permute(1, 2, 0), torch.full_like(chart[0, ..., None], -1.0)
+    )
+    return measure_lashes(positions, landmarks)[None, None]
 
 
 def _measure_chart(head: HeadModel, masks: Tensor, landmarks: Tensor, size: int) -> SkinFields:

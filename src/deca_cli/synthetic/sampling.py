@@ -95,10 +95,11 @@ def sample_parameters(
     # A little wider than the head statistics, because real faces are more varied than the generator of the basis.
     identity = draws.normal(people, identity_size) * draws.uniform(people, 1, low=0.6, high=1.35)
     distance = draws.log_uniform(count, low=0.55, high=4.0)  # metres: selfie to tele lens
+    rotation = sample_rotations(draws, count, spread)
     return FaceParameters(
         shape=identity.repeat_interleave(per_person, 0),
-        expression=expressions.sample(draws, count),
-        rotation=sample_rotations(draws, count, spread),
+        expression=expressions.sample(draws, count, rotation),
+        rotation=rotation,
         perspective=1 / distance,
     )
 

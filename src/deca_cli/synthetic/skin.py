@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
     from deca_cli.synthetic.skin_style import SkinStyle
 
-BLOODLESS_SKIN = (0.80, 0.62, 0.52)  # linear RGB reflectance without pigment
-MELANIN_ABSORPTION = (1.75, 2.15, 2.45)
+BLOODLESS_SKIN = (0.79, 0.61, 0.455)  # linear RGB reflectance without pigment
+MELANIN_ABSORPTION = (1.80, 2.06, 2.28)
 HAEMOGLOBIN_ABSORPTION = (0.06, 0.50, 0.38)
 INSIDE_MOUTH = (0.24, 0.065, 0.055)  # linear RGB of tongue, gums and cheeks
 BROW_ABOVE_LINE = 0.3  # share of the brow's height above the landmark line

@@ -14,6 +14,10 @@ from torch import Tensor
 
 Polyline = Tensor  # [P, 2]
 
+LASH_ROOT = 0.004  # outside of the eye opening, pupil distances
+LOWER_LASHES = 0.015  # farther away than the upper ones, as far as their darkness goes
+LASH_FAR = 0.2
+
 
 def distance_to_polyline(points: Tensor, line: Polyline) -> tuple[Tensor, Tensor, Tensor]:
     """Distance from 2D points to a polyline.
@@ -213,6 +217,23 @@ def _eyes_and_tones(m: _Measure, front: Tensor) -> dict[str, Tensor]:
         "nose_tip": bump((m.folded - nose_tip).norm(dim=-1), 0.25) * front,
         "under_eye": bump((m.folded - eye - below_eye).norm(dim=-1), 0.22) * front,
     }
+
+
+def measure_lashes(positions: Tensor, landmarks: Tensor) -> Tensor:
+    """[U, U] distance from the roots of the lashes in pupil distances, at most `LASH_FAR`.
+
+    Lower lashes are weaker, so they count as farther away.
+
+    Args:
+        positions: [U, U, 3] template position of each texel, head frame, metres.
+        landmarks: [68, 3] of the template, metres.
+    """
+    m = _Measure(positions, landmarks)
+    lid = signed_distance_to_polygon(m.folded, m.half([39, 38, 37, 36, 41, 40], [42, 43, 44, 45, 46, 47]))
+    eye = m.half([36, 37, 38, 39, 40, 41], [45, 44, 43, 42, 47, 46]).mean(0)
+    below = 1 - smooth_step(m.folded[..., 1] - eye[1], -0.05, 0.05)
+    distance = (lid + LASH_ROOT).abs() * (1 + 0.8 * below) + LOWER_LASHES * below
+    return torch.where(m.depth > m.points[[36, 45], 2].mean() - 0.15, distance.clamp_max(LASH_FAR), LASH_FAR)
 
 
 def _beards(m: _Measure, front: Tensor, skin: Tensor) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ HAIR_COLOURS = (  # linear RGB: black, dark brown, brown, light brown, blond, re
     (0.022, 0.014, 0.009),
     (0.060, 0.034, 0.018),
     (0.140, 0.085, 0.045),
-    (0.420, 0.300, 0.150),
+    (0.380, 0.285, 0.165),
     (0.230, 0.075, 0.025),
     (0.230, 0.225, 0.220),
     (0.620, 0.610, 0.590),
@@ -26,14 +26,14 @@ HAIR_COLOURS = (  # linear RGB: black, dark brown, brown, light brown, blond, re
 HAIR_FOLLOWS_SKIN = 3.0  # e-foldings of hair reflectance per unit of melanin in the skin
 HAIR_WEIGHTS = (5, 5, 4, 2, 2, 1, 1.5, 1)
 IRIS_COLOURS = (
-    (0.05, 0.025, 0.012),
-    (0.10, 0.055, 0.025),
-    (0.15, 0.12, 0.05),
-    (0.10, 0.16, 0.10),
-    (0.12, 0.20, 0.32),
-    (0.22, 0.25, 0.27),
+    (0.022, 0.012, 0.007),
+    (0.050, 0.028, 0.014),
+    (0.085, 0.062, 0.028),
+    (0.060, 0.085, 0.055),
+    (0.065, 0.110, 0.180),
+    (0.120, 0.140, 0.155),
 )
-IRIS_WEIGHTS = (4, 4, 2, 1, 1.5, 1)
+IRIS_WEIGHTS = (5, 5, 2, 1, 1.5, 1)
 UPPER_LIP, LOWER_LIP = (0.62, 0.95), (0.85, 1.15)  # brightness; the upper lip is the darker one
 TOOTH_TINT = (1.0, 0.93, 0.8)
 
@@ -152,9 +152,9 @@ def _sample_mouth(draws: Draws, count: int, shares: SkinShares) -> dict[str, Ten
         "lip_blood": draws.uniform(count, low=0.2, high=1.9),
         "lip_paint": torch.lerp(low, high, draws.uniform(count, 3)),
         "lip_make_up": made_up,
-        "lip_strength": draws.uniform(count, low=0.45, high=1.0),
+        "lip_strength": draws.uniform(count, low=0.25, high=1.0),
         "lip_border": draws.normal(count, std=0.012),
-        "lip_softness": draws.uniform(count, low=0.015, high=0.06) * (1 - 0.6 * made_up),
+        "lip_softness": draws.uniform(count, low=0.02, high=0.11) * (1 - 0.7 * made_up),
         "upper_lip": draws.uniform(count, low=UPPER_LIP[0], high=UPPER_LIP[1]),
         "lower_lip": draws.uniform(count, low=LOWER_LIP[0], high=LOWER_LIP[1]),
         "corner": _some(draws, count, shares.mouth_corners, 0.1, 0.6),
@@ -166,8 +166,8 @@ def _sample_pigment(draws: Draws, count: int, shares: SkinShares) -> dict[str, T
     return {
         # Nearly even in displayed brightness, from very light to very dark.
         "melanin": 0.03 + 1.27 * draws.uniform(count) ** 1.5,
-        "haemoglobin": draws.uniform(count, low=0.05, high=1.1),
-        "tint": torch.exp(draws.normal(count, 3, std=0.05) + draws.normal(count, 1, std=0.1)),
+        "haemoglobin": draws.uniform(count, low=0.05, high=0.9),
+        "tint": torch.exp(draws.normal(count, 3, std=0.035) + draws.normal(count, 1, std=0.1)),
         "mottling": draws.uniform(count, low=0.02, high=0.16),
         "freckles": _some(draws, count, shares.freckles, 0.1, 0.8),
         "redness": _some(draws, count, shares.redness, 0.0, 0.8),
@@ -186,7 +186,7 @@ def _sample_eye_region(draws: Draws, count: int, hair: Tensor, shares: SkinShare
         "brow_start": draws.normal(count, std=0.035),
         "brow_stop": draws.normal(count, std=0.035),
         "brow_stroke": draws.uniform(count, low=0.05, high=0.45),
-        "lash": _some(draws, count, shares.lashes, 0.15, 1.0),
+        "lash": _some(draws, count, shares.lashes, 0.3, 1.0),
         "crease": _some(draws, count, shares.lid_creases, 0.1, 0.55),
         "crease_height": draws.uniform(count, low=0.045, high=0.13),
         "eye_shadow": _some(draws, count, shares.eye_shadow),
@@ -215,7 +215,7 @@ def _sample_eyes_and_teeth(draws: Draws, count: int) -> dict[str, Tensor]:
     return {
         "iris_colour": _pick_colour(draws, IRIS_COLOURS, IRIS_WEIGHTS, count),
         "iris_radius": draws.uniform(count, low=0.36, high=0.45),
-        "pupil_radius": draws.uniform(count, low=0.10, high=0.22),
+        "pupil_radius": draws.uniform(count, low=0.12, high=0.24),
         "teeth": draws.uniform(count, 1, low=0.3, high=0.8) * constant(TOOTH_TINT, draws.device),
         "sclera": draws.uniform(count, 1, low=0.24, high=0.56) * torch.exp(draws.normal(count, 3, std=0.05)),
     }

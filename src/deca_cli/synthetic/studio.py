@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CROWD = 64  # faces of one batch that may stand in the background of the next
 BUST_VALUES = (0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # of a clothed point, in the order of Studio.body_values
+LASH_WIDTH = 0.024  # pupil distances
+LASH_SHADE = 0.92  # of the light that dense lashes swallow
 SHADOW_BIAS = 0.006  # metres behind the lit surface from which a point lies in shadow
 
 
@@ -50,6 +52,18 @@ def draw_eyes(albedo: Tensor, rest: Tensor, skin: SkinStyle) -> tuple[Tensor, Te
     around = torch.atan2(direction[:, 1], direction[:, 0])
     spoke = torch.sin(around * 23 + 3 * torch.sin(around * 7)) * 0.6
     return torch.lerp(albedo, eye_colour(angle, spoke, skin), eyes), eyes
+
+
+def draw_lashes(albedo: Tensor, distance: Tensor, skin: SkinStyle) -> Tensor:
+    """Darken the roots of the lashes, where most photos have the darkest line of the eye.
+
+    Args:
+        albedo: [N, 3, S, S] linear.
+        distance: [N, 1, S, S] from the roots, pupil distances.
+        skin: one appearance per face.
+    """
+    cover = torch.exp(-((distance / LASH_WIDTH) ** 2)) * skin.lash[:, None, None, None]
+    return albedo * (1 - LASH_SHADE * cover)
 
 
 def draw_albedo(painted: Tensor, eyes_at_rest: Tensor, skin: SkinStyle) -> Tensor:
@@ -94,6 +108,7 @@ class Studio:
         fuse = fuser(fused=settings.fused)
         self.illuminate = fuse(light.illuminate)
         self.draw_eyes = fuse(draw_eyes)
+        self.draw_lashes = fuse(draw_lashes)
         self.bend, self.slopes = fuse(bend), fuse(slopes)
         self.eye_glint = fuse(light.eye_glint)
         self.lay_capsules = fuse(occluders.lay_capsules)
@@ -105,7 +120,8 @@ class Studio:
         s, draws, count = self.settings, self.draws, len(scene.vertices)
         # A face in the background of a picture without a face would make the answer wrong.
         crowded = draws.chance(s.crowd_share, count) & ~scene.absent
-        picture = covering(self.backgrounds.sample(draws, count, s.image_size, self.crowd, crowded))
+        behind = self.backgrounds.sample(draws, count, s.image_size, self.crowd, crowded)
+        picture = covering(behind * scene.lights.behind[:, None, None, None])
         picture, body_depth = self._draw_body(picture, scene)
         picture = self._draw_glasses(picture, body_depth, scene)
         picture = self._draw_hair(picture, body_depth, scene)
@@ -151,11 +167,16 @@ class Studio:
         cloth = self.backgrounds.sample(draws, count, s.image_size)
         cloth_rgb = F.grid_sample(cloth, uv, padding_mode="border", align_corners=False)
         albedo = torch.where(on_head, skin_rgb, cloth_rgb * 0.8)
+        to_lash = F.grid_sample(
+            self.parts.lashes.expand(count, -1, -1, -1), uv, padding_mode="border", align_corners=False
+        )
+        albedo = torch.where(on_head, self.draw_lashes(albedo, to_lash, scene.skin), albedo)
         albedo, eyes = self.draw_eyes(albedo, surface.extra[:, 1:5], scene.skin)
-        gloss = torch.where(on_head, 1.0, 0.15) * (1 + 0.5 * eyes)
-        normals, open_sky = self._wrinkled(scene, surface, uv, on_head)
-        lit = self._lit_share(scene, surface.positions)
-        open_sky = open_sky * (1 - eyes * self._lid_shade(surface.extra[:, 2:3]))
+        gloss = torch.where(on_head, 1.0, 0.15) * (1 - 0.75 * eyes)  # what eyes mirror is the glint
+        normals, valleys = self._wrinkled(scene, surface, uv, on_head)
+        open_sky, lit = surface.extra[:, :1] * valleys, self._lit_share(scene, surface.positions) * valleys
+        lid_shade = eyes * self._lid_shade(surface.extra[:, 2:3])
+        open_sky, lit = open_sky * (1 - lid_shade), lit * (1 - 0.6 * lid_shade)
         reach = torch.where(on_head, surface.extra[:, 6:7], 1.0)
         shaded = self.illuminate(albedo, normals, scene.lights, open_sky, lit, gloss) * reach
         shaded = shaded + self.eye_glint(surface.normals, scene.lights, eyes, lit)
@@ -169,13 +190,12 @@ class Studio:
         return 0.55 * smooth_step(upwards, 0.0, 0.45)
 
     def _wrinkled(self, scene: Scene, surface: Surface, uv: Tensor, on_head: Tensor) -> tuple[Tensor, Tensor]:
-        """Normals [N, 3, S, S] and share of the surroundings [N, 1, S, S] of the body with its wrinkles."""
-        open_sky = surface.extra[:, :1]
+        """Normals [N, 3, S, S] of the body with its wrinkles, and share of light [N, 1, S, S] that gets into them."""
         if self.frames is None or scene.relief is None:
-            return surface.normals, open_sky
+            return surface.normals, torch.ones_like(surface.normals[:, :1])
         relief = F.grid_sample(self.slopes(scene.relief), uv, align_corners=False) * on_head
         normals = self.bend(surface.normals, surface.extra[:, -6:], relief[:, :2])
-        return normals, open_sky * cavity(relief[:, 2:])
+        return normals, cavity(relief[:, 2:])
 
     def _lit_share(self, scene: Scene, positions: Tensor) -> Tensor:
         """Share of the key light that reaches each pixel [N, 1, S, S], by a depth map seen from the light."""

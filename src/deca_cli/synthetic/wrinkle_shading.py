@@ -11,8 +11,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
 
-CAVITY_DEPTH = 0.0008  # metres: at that depth a valley is darkened by CAVITY_SHADE
-CAVITY_SHADE = 0.3
+CAVITY_DEPTH = 0.0006  # metres: at that depth a valley is darkened by CAVITY_SHADE
+CAVITY_SHADE = 0.42
 STEEPEST = (
     1.0  # slopes approach it: where the coarse skin is squeezed, steeper ones would flicker between pixels
 )

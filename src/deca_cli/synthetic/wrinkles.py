@@ -102,7 +102,7 @@ class Wrinkles:
         shown = draws.chance(share, people, 1)
 
         def individually() -> Tensor:
-            return torch.exp(draws.normal(people, zones, std=0.35)).clamp(0.4, 1.6) * shown
+            return torch.exp(draws.normal(people, zones, std=0.5)).clamp(0.25, 2.0) * shown
 
         # Half of the people share one pattern, so that a face at rest, which tells nothing about its lines, has a most
         # likely one and not a blur of all.
@@ -111,7 +111,7 @@ class Wrinkles:
             age=age,
             variant=torch.where(plain, self.common, draws.integers(VARIANTS, people, zones)),
             rest=self.rest * individually() * (0.02 + 0.98 * smooth_step(age, 0.2, 1.05))[:, None],
-            gain=self.gain * individually() * (0.35 + 0.65 * age)[:, None],
+            gain=self.gain * individually() * (0.25 + 0.75 * age)[:, None],
             softness=draws.uniform(people),
             grain=draws.uniform(people, low=GRAIN[0], high=GRAIN[1]) * shown[:, 0],
         )
