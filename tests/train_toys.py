@@ -64,6 +64,9 @@ class ToyStage:
         self.processes, self.breaks_at = processes, breaks_at
         self.calls, self.orders = 0, []
 
+    def tune(self, optimizer):
+        pass
+
     def set_training(self, *, on):
         self.trained.train(on)
 

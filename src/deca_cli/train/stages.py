@@ -17,10 +17,13 @@ from deca_cli.train.config.settings import DETAIL
 from deca_cli.train.objectives.coarse import CoarseObjective
 from deca_cli.train.objectives.detail import DetailNetworks, DetailObjective
 from deca_cli.train.objectives.settings import ObjectiveSettings, Step
+from deca_cli.train.output_rates import OutputRates
 from deca_cli.train.synthetic_losses import outside_range
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from torch.optim import Optimizer
 
     from deca_cli.assets.catalogue import Asset
     from deca_cli.networks.codes import Codes
@@ -44,6 +47,9 @@ class Stage(Protocol):
 
     def set_training(self, *, on: bool) -> None:
         """Batch statistics for what is trained, or stored statistics everywhere."""
+
+    def tune(self, optimizer: Optimizer) -> None:
+        """Give the optimizer of `trained` what is peculiar to the stage, once, before its first step."""
 
     def step(self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, pictures: bool) -> Step:
         """Judge a batch; `trained` is the stage's own module, or a wrapper around it that shares gradients."""
@@ -128,6 +134,16 @@ class CoarseStage:
         """See `Stage`."""
         self.trained.train(on)
 
+    def tune(self, optimizer: Optimizer) -> None:
+        """Another learning rate for the rows of the last layer that answer the shape, if `train.shape_rate` says so."""
+        rate, deca = self.settings.train.shape_rate, self.trainee.deca
+        if rate == 1:
+            return
+        layer = deca.encoder.layers[-1]
+        assert isinstance(layer, nn.Linear)  # noqa: S101 - tells mypy
+        factors = [rate if name == "shape" else 1.0 for name, size in deca.layout for _ in range(size)]
+        OutputRates(optimizer, layer, torch.tensor(factors))
+
     def step(self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, pictures: bool) -> Step:
         """See `Stage`."""
         with _precision(self.device, self.is_bf16):
@@ -164,6 +180,9 @@ class DetailStage:
         """See `Stage`."""
         self.trained.train(on)
         self.coarse.eval()
+
+    def tune(self, optimizer: Optimizer) -> None:
+        """See `Stage`; nothing is peculiar here."""
 
     def step(self, trained: nn.Module, batch: PersonBatch, order: Tensor, *, pictures: bool) -> Step:
         """See `Stage`."""
