@@ -1,7 +1,7 @@
 """Time the rasteriser: `python benchmarks/rasterize.py [--plot scaling.png]`.
 
 On any machine: the CPU kernel. On an NVIDIA GPU: batch x size with the least time that memory allows, backward passes,
-scaling, and pytorch3d and nvdiffrast where they can be imported. The mesh is a closed, bumpy ellipsoid with as many
+scaling, a rasteriser in plain torch, and pytorch3d and nvdiffrast where they can be imported. The mesh is a closed, bumpy ellipsoid with as many
 vertices and triangles as a head (5,041 and 9,800) that fills 46 % of the picture; `--obj` takes another one.
 
 Numbers are medians. GPU times are between CUDA events, after a warm-up and with the L2 cache overwritten before every
@@ -36,6 +36,7 @@ BYTES_PER_PIXEL = 20
 BYTES_PER_SECOND = 4.2e12
 FLUSH_BYTES = 1 << 28
 REPEATS = 50
+SLOW_MS, SLOW_REPEATS = 20, 5  # a call that takes longer is repeated less often
 
 Call = Callable[[], object]
 
@@ -101,9 +102,10 @@ def graph_ms(call: Call) -> float:
 
 def _timed(call: Call, *, wait: bool) -> float:
     flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
-    for _ in range(10):
+    repeats = SLOW_REPEATS if 1e3 * _seconds(call) > SLOW_MS else REPEATS
+    for _ in range(repeats // 5):
         call()
-    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(REPEATS)]
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
     for start, end in pairs:
         flush.zero_()
         if wait:
@@ -113,6 +115,15 @@ def _timed(call: Call, *, wait: bool) -> float:
         end.record()
     torch.cuda.synchronize()
     return statistics.median(start.elapsed_time(end) for start, end in pairs)
+
+
+def _seconds(call: Call) -> float:
+    call()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def time_cpu(vertices: Tensor, faces: Tensor) -> None:
@@ -216,7 +227,7 @@ def time_gpu(vertices: Tensor, faces: Tensor) -> None:
 
 
 def time_peers(vertices: Tensor, faces: Tensor) -> None:
-    for peer in rasterize_peers.importable():
+    for peer in rasterize_peers.available():
         print(f"\n| {peer.name}: batch x size | alone, eager | + {CHANNELS} channels, eager |\n|---|---|---|")
         for batch, size in GPU_CASES:
             case = make_case(vertices, faces, batch, size)

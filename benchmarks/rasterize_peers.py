@@ -1,4 +1,4 @@
-"""Other rasterisers, as far as they are installed, on the same problem as ours."""
+"""Other rasterisers on the same problem as ours: plain torch, and more as far as they are installed."""
 
 import importlib.util
 from collections.abc import Callable
@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from deca_cli.render import plain
+from deca_cli.render.barycentrics import depth_of, doubled_area, surface_at_pixels, to_pixels, weights_at
 
 Call = Callable[[], object]
 
@@ -17,10 +20,52 @@ class Peer(NamedTuple):
     calls: Callable[[Tensor, Tensor, Tensor, int], tuple[Call, Call]]
 
 
-def importable() -> list[Peer]:
-    """Those that this machine has."""
+# Pixels whose samples the plain version holds at a time.
+PLAIN_PIXELS = 1 << 22
+Z_OFFSET = 10.0
+
+
+def available() -> list[Peer]:
+    """Plain torch, and those that this machine has."""
     known = (Peer("nvdiffrast", _nvdiffrast), Peer("pytorch3d", _pytorch3d))
-    return [peer for peer in known if importlib.util.find_spec(peer.name)]
+    return [Peer("plain torch", _plain)] + [peer for peer in known if importlib.util.find_spec(peer.name)]
+
+
+def _plain(vertices: Tensor, faces: Tensor, attributes: Tensor, size: int) -> tuple[Call, Call]:
+    """What can be done with torch alone: all samples of all bounding boxes at once, then a scattered minimum."""
+    items = max(1, PLAIN_PIXELS // size**2)
+
+    def alone() -> tuple[Tensor, Tensor, Tensor]:
+        triangle = torch.cat([plain_triangles(part, faces, size) for part in vertices.split(items)])
+        return triangle, *surface_at_pixels(vertices, faces, triangle, "standard", Z_OFFSET)
+
+    def with_channels() -> Tensor:
+        triangle, barycentrics, _ = alone()
+        return plain.interpolate(triangle, barycentrics, faces, attributes)
+
+    return alone, with_channels
+
+
+def plain_triangles(vertices: Tensor, faces: Tensor, size: int) -> Tensor:
+    """Triangle seen at every pixel, int32 [B, size, size]; rule `standard`, the same arithmetic and ties as ours."""
+    corners = to_pixels(vertices, size, size, Z_OFFSET)[:, faces.long()].flatten(0, 1)  # [B F, 3, 3]
+    area, solid = doubled_area(corners)
+    low = corners[..., :2].amin(1).clamp(0, size).ceil().long()
+    extent = (corners[..., :2].amax(1).clamp(-1, size - 1).floor().long() - low + 1).clamp(min=0)
+    samples = extent.prod(-1) * (solid & corners.flatten(1).isfinite().all(1))
+    owner = torch.arange(len(samples), device=samples.device).repeat_interleave(samples)
+    number = torch.arange(len(owner), device=owner.device) - (samples.cumsum(0) - samples)[owner]
+    column = number % extent[owner, 0] + low[owner, 0]
+    row = number.div(extent[owner, 0], rounding_mode="floor") + low[owner, 1]
+    weights = weights_at(corners[owner], column, row, 1.0 / area[owner])
+    depth = depth_of(weights, corners[owner, :, 2], "standard").float()
+    seen = (weights[0] > 0) & (weights[1] >= 0) & (weights[2] >= 0) & (depth > 0)
+    keys = depth.view(torch.int32).long() << 32 | owner % len(faces)
+    places = (owner.div(len(faces), rounding_mode="floor") * size + row) * size + column
+    nothing = torch.iinfo(torch.int64).max
+    best = torch.full((len(vertices) * size**2,), nothing, device=keys.device)
+    best.scatter_reduce_(0, places, torch.where(seen, keys, nothing), "amin")
+    return torch.where(best < nothing, best & 0xFFFFFFFF, -1).int().view(-1, size, size)
 
 
 def _nvdiffrast(vertices: Tensor, faces: Tensor, attributes: Tensor, size: int) -> tuple[Call, Call]:

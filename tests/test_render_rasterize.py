@@ -1,11 +1,14 @@
 """One list of scenarios over the reference, the numba kernel and the CUDA kernel."""
 
+import functools
 from typing import NoReturn
 
 import pytest
 import torch
 
 from deca_cli.errors import DeviceError
+from deca_cli.render import cuda, cuda_plan
+from deca_cli.render.interpolate import interpolate
 from deca_cli.render.rasterize import rasterize
 from render_scenarios import (
     BACKENDS,
@@ -16,6 +19,7 @@ from render_scenarios import (
     Scenario,
     ball,
     faces,
+    grid,
     needs_gpu,
     points,
 )
@@ -30,12 +34,17 @@ def draw(backend: str, scenario: Scenario, rule: str = "standard", **options: fl
     return fragments.triangle.cpu(), fragments.barycentrics.cpu(), fragments.depth.cpu()
 
 
+@functools.cache
+def by_the_reference(name: str, rule: str):
+    return draw("reference", SCENARIOS[name](), rule)
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_every_backend_equals_the_reference_bit_for_bit(backend: str, name: str, rule: str):
     scenario = SCENARIOS[name]()
-    expected, found = draw("reference", scenario, rule), draw(backend, scenario, rule)
+    expected, found = by_the_reference(name, rule), draw(backend, scenario, rule)
     for right, ours in zip(expected, found, strict=True):
         assert right.dtype == ours.dtype
         assert torch.equal(right, ours)
@@ -174,6 +183,49 @@ def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setattr(kernels.importlib, "import_module", missing)
     with pytest.raises(DeviceError, match=r"pip install 'deca-cli\[cuda\]'"):
         kernels.cuda_core.__wrapped__()
+
+
+@needs_gpu
+@pytest.mark.cuda
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("tile", [None, *cuda_plan.TILES])
+def test_both_ways_to_draw_equal_the_reference_bit_for_bit(
+    tile: tuple[int, int] | None, name: str, rule: str, monkeypatch: pytest.MonkeyPatch
+):
+    """With tiles of any size, and (None) with three launches; what is used otherwise goes by the problem's size."""
+    monkeypatch.setattr(cuda_plan, "MOST_TILED", 0 if tile is None else 1 << 40)
+    monkeypatch.setattr(cuda_plan, "TILES", cuda_plan.TILES if tile is None else (tile,))
+    monkeypatch.setattr(cuda, "plan_of", cuda_plan.plan_of.__wrapped__)
+    scenario = SCENARIOS[name]()
+    for right, ours in zip(by_the_reference(name, rule), draw("cuda", scenario, rule), strict=True):
+        assert torch.equal(right, ours)
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_more_faces_than_a_cluster_lists_at_once():
+    scenario = Scenario(*grid(150), 70, 90)  # 45,000 faces
+    for right, ours in zip(draw("cpu", scenario), draw("cuda", scenario), strict=True):
+        assert torch.equal(right, ours)
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_results_may_be_changed_one_by_one():
+    """They share an allocation, which neither their values nor autograd may notice."""
+    scenario = ball(1)
+    vertices, triangles = scenario.vertices.cuda(), scenario.faces.cuda()
+    values = torch.rand(vertices.shape[1], 2, device="cuda", requires_grad=True)
+    found = rasterize(vertices, triangles, 96, 80)
+    barycentrics, triangle = found.barycentrics.clone(), found.triangle.clone()
+    picture = interpolate(found, triangles, values)
+    found.depth.mul_(torch.ones((), device="cuda", requires_grad=True))
+    assert not found.barycentrics.requires_grad
+    assert torch.equal(found.barycentrics, barycentrics)
+    assert torch.equal(found.triangle, triangle)
+    picture.sum().backward()
+    assert values.grad is not None
 
 
 @needs_gpu

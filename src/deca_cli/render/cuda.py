@@ -4,23 +4,15 @@ Nothing here waits for the GPU or looks at what lies on it, so all of it may be 
 the time is that of Python and the driver: hence the plan that is kept, and plain ints for arguments.
 """
 
-import functools
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deca_cli.render.barycentrics import area_epsilon
+from deca_cli.render.cuda_plan import NO_MIXING, Mixing, Plan, blocks_of_pixels, plan_of
 from deca_cli.render.fragments import Rule
-from deca_cli.render.kernels import BLOCK, Launcher, launcher
-
-# Of rasterize.cu: pixels of a block, triangles of a warp at most, numbers in the list of large triangles.
-TILE_WIDTH, TILE_HEIGHT, WARP, LIST = 32, 4, 32, 1024
-# Warps that keep a large GPU busy; with fewer triangles than this times 32, a warp takes fewer of them.
-BUSY_WARPS = 4096
-# A triangle is large if its bounding box has more pixels than a 64th of the picture, within these limits.
-LARGE_SHARE, LEAST_LARGE, MOST_LARGE = 64, 4096, 65536
+from deca_cli.render.kernels import Launcher, launcher
 
 _INDEX_TYPES = (torch.int32, torch.int64)
 _NOTHING = nullcontext()
@@ -28,97 +20,119 @@ _NOTHING = nullcontext()
 Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
 
 
-class _Plan(NamedTuple):
-    """What the launches of one problem size need; made once and kept."""
-
-    sizes: tuple[float, ...]  # wide, batch, vertices, faces, height, width, standard, epsilon, z offset
-    drawing: tuple[int, int]  # triangles of a warp, pixels of a large one
-    key_pairs: int
-    clear_blocks: int
-    draw_blocks: int
-    pixel_blocks: int
-
-
-@functools.lru_cache(maxsize=1024)
-def _plan(
-    wide: bool, batch: int, vertices: int, faces: int, height: int, width: int, rule: Rule, z_offset: float
-) -> _Plan:
-    share = WARP
-    while share > 1 and batch * faces < share * BUSY_WARPS:
-        share //= 2
-    large = min(max(height * width // LARGE_SHARE, LEAST_LARGE), MOST_LARGE)
-    key_pairs = -(-batch * (height * width + LIST // 2) // 2)
-    integers = (int(wide), batch, vertices, faces, height, width, int(rule == "standard"))
-    return _Plan(
-        sizes=(*integers, area_epsilon(rule, height, width), float(z_offset)),
-        drawing=(share, large),
-        key_pairs=key_pairs,
-        clear_blocks=-(-key_pairs // BLOCK),
-        draw_blocks=batch * -(-faces // (share * (BLOCK // WARP))),
-        pixel_blocks=_blocks_of_pixels(batch, height, width),
-    )
-
-
 def rasterize(
-    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float
-) -> Arrays:
-    """Triangle, barycentrics and depth of the visible surface; the contract is that of `render.rasterize`.
-
-    Raises:
-        DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
-    """
-    with _current(vertices.device):
-        return _draw(vertices, faces, height, width, rule, z_offset, _NO_MIXING)
-
-
-def rasterize_and_interpolate(
-    vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
-    height: int, width: int, rule: Rule, z_offset: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """`rasterize` and `interpolate` in one pass over the pixels: triangle, barycentrics, depth and picture."""
-    attributes, rows = attributes.contiguous(), _indices(attribute_faces, vertices)
-    count, channels = attributes.shape[-2:]
-    with _current(vertices.device):
-        picture = attributes.new_empty((vertices.shape[0], channels, height, width))
-        mixing = (
-            rows.data_ptr(), attributes.data_ptr(), picture.data_ptr(), int(rows.dtype == torch.int64), count,
-            _stride(attributes), channels,
-        )  # fmt: skip
-        return *_draw(vertices, faces, height, width, rule, z_offset, mixing), picture
-
-
-# The last pass's arguments for attributes: faces, attributes, picture, wide, rows, stride, channels.
-_NO_MIXING = (0, 0, 0, 0, 0, 0, 0)
-
-
-def _draw(
     vertices: Tensor,
     faces: Tensor,
     height: int,
     width: int,
     rule: Rule,
     z_offset: float,
-    mixing: tuple[int, ...],
+    *,
+    apart: bool = False,
 ) -> Arrays:
-    """Clear the keys, draw the triangles, then one pass over the pixels that writes everything."""
+    """Triangle, barycentrics and depth of the visible surface; the contract is that of `render.rasterize`.
+
+    Args:
+        vertices, faces, height, width, rule, z_offset: as for `render.rasterize`.
+        apart: give every result memory of its own, also where one allocation for all is quicker.
+
+    Raises:
+        DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
+    """
+    with _current(vertices.device):
+        return _draw(vertices, faces, height, width, rule, z_offset, apart)[:3]
+
+
+def rasterize_and_interpolate(
+    vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
+    height: int, width: int, rule: Rule, z_offset: float, *, apart: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """`rasterize` and `interpolate` in one pass over the pixels: triangle, barycentrics, depth and picture."""
+    with _current(vertices.device):
+        return _draw(vertices, faces, height, width, rule, z_offset, apart, attribute_faces, attributes)
+
+
+def _draw(
+    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float, apart: bool,
+    attribute_faces: Tensor | None = None, attributes: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Triangle, barycentrics, depth and picture (of no channels without attributes)."""
     vertices, faces = vertices.contiguous(), _indices(faces, vertices)
-    batch, vertex_count, _ = vertices.shape
-    plan = _plan(
-        faces.dtype == torch.int64, batch, vertex_count, faces.shape[0], height, width, rule, z_offset
-    )
     kernels = _launcher(vertices)
+    mixing, mixed = NO_MIXING, (0, 0)
+    if attribute_faces is not None and attributes is not None:
+        attributes, rows = attributes.contiguous(), _indices(attribute_faces, vertices)
+        count, channels = attributes.shape[-2:]
+        mixing = Mixing(rows.dtype == torch.int64, count, channels, _stride(attributes))
+        mixed = (rows.data_ptr(), attributes.data_ptr())
+    batch, vertex_count, _ = vertices.shape
+    plan = plan_of(
+        kernels.clusters, vertices.dtype == torch.float64, faces.dtype == torch.int64, batch, vertex_count,
+        faces.shape[0], height, width, rule, z_offset, mixing,
+    )  # fmt: skip
+    inputs = (vertices.data_ptr(), faces.data_ptr())
+    if plan.results is None or apart:
+        results = _apart(vertices, height, width, mixing.channels)
+        triangle, barycentrics, depth, picture = results
+        pointers = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr(), picture.data_ptr())
+        _launch(kernels, plan, vertices, inputs, mixed, pointers)
+        return results
+    shared = vertices.new_empty(plan.results.length)
+    base, (to_barycentrics, to_depth, to_picture, to_triangle) = shared.data_ptr(), plan.results.offsets
+    pointers = (base + to_triangle, base + to_barycentrics, base + to_depth, base + to_picture)
+    _launch(kernels, plan, vertices, inputs, mixed, pointers)
+    # Only now, while the GPU draws. `data` frees the parts of being views of each other: what changes one in place
+    # must not make autograd think that the others changed.
+    first, second, third, fourth = plan.results.parts
+    return (
+        shared.view(torch.int32).as_strided(*fourth).data,
+        shared.as_strided(*first).data,
+        shared.as_strided(*second).data,
+        shared.as_strided(*third).data,
+    )
+
+
+def _apart(vertices: Tensor, height: int, width: int, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Memory for triangle, barycentrics, depth and picture."""
+    shape = (vertices.shape[0], height, width)
+    return (
+        vertices.new_empty(shape, dtype=torch.int32),
+        vertices.new_empty((*shape, 3)),
+        vertices.new_empty(shape),
+        vertices.new_empty((shape[0], channels, height, width)),
+    )
+
+
+def _launch(
+    kernels: Launcher, plan: Plan, vertices: Tensor, inputs: tuple[int, int], mixed: tuple[int, int],
+    results: tuple[int, int, int, int],
+) -> None:  # fmt: skip
+    """Start drawing: everything in one launch, or keys, triangles and pixels one after the other.
+
+    Args:
+        kernels: of the GPU.
+        plan: of the problem.
+        vertices: of the problem, for their GPU.
+        inputs: addresses of vertices and faces.
+        mixed: addresses of attribute faces and attributes.
+        results: addresses of triangle, barycentrics, depth and picture.
+    """
     stream = kernels.stream()
+    *surface, picture = results
+    if plan.tile_blocks:
+        kernels.start(
+            stream, "draw_tiles", plan.tile_blocks, *inputs, *surface, *plan.tile_sizes, *mixed, picture,
+            *plan.tile_mixing,
+        )  # fmt: skip
+        return
     keys = vertices.new_empty(2 * plan.key_pairs, dtype=torch.int64)
-    inputs = (vertices.data_ptr(), faces.data_ptr(), keys.data_ptr())
-    kernels.start(stream, "clear_keys", plan.clear_blocks, keys.data_ptr(), plan.key_pairs)
-    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
-    # Only now, while the GPU draws.
-    triangle = vertices.new_empty((batch, height, width), dtype=torch.int32)
-    barycentrics = vertices.new_empty((batch, height, width, 3))
-    depth = vertices.new_empty((batch, height, width))
-    outputs = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr())
-    kernels.start(stream, "resolve", plan.pixel_blocks, *inputs, *outputs, *plan.sizes, *mixing)
-    return triangle, barycentrics, depth
+    address = keys.data_ptr()
+    kernels.start(stream, "clear_keys", plan.clear_blocks, address, plan.key_pairs)
+    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, address, *plan.sizes, *plan.drawing)
+    kernels.start(
+        stream, "resolve", plan.pixel_blocks, *inputs, address, *surface, *plan.sizes, *mixed, picture,
+        *plan.mixing,
+    )  # fmt: skip
 
 
 def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -130,7 +144,7 @@ def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attribute
         picture = attributes.new_empty((batch, attributes.shape[-1], height, width))
         kernels = _launcher(attributes)
         kernels.start(
-            kernels.stream(), "interpolate", _blocks_of_pixels(batch, height, width), triangle.data_ptr(),
+            kernels.stream(), "interpolate", blocks_of_pixels(batch, height, width), triangle.data_ptr(),
             barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(), picture.data_ptr(),
             *_attribute_sizes(triangle, faces, attributes),
         )  # fmt: skip
@@ -151,7 +165,7 @@ def interpolate_backward(
         to_attributes, to_barycentrics = torch.zeros_like(attributes), torch.empty_like(barycentrics)
         kernels = _launcher(attributes)
         kernels.start(
-            kernels.stream(), "interpolate_backward", _blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
+            kernels.stream(), "interpolate_backward", blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
             triangle.data_ptr(), barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(),
             to_attributes.data_ptr(), to_barycentrics.data_ptr(), *_attribute_sizes(triangle, faces, attributes),
         )  # fmt: skip
@@ -168,10 +182,13 @@ def rasterize_backward(
     to_depth = None if to_depth is None else to_depth.contiguous()
     batch, height, width = triangle.shape
     wide = faces.dtype == torch.int64
-    plan = _plan(wide, batch, vertices.shape[1], faces.shape[0], height, width, rule, z_offset)
     with _current(vertices.device):
-        to_vertices = torch.zeros_like(vertices)
         kernels = _launcher(vertices)
+        plan = plan_of(
+            kernels.clusters, vertices.dtype == torch.float64, wide, batch, vertices.shape[1], faces.shape[0],
+            height, width, rule, z_offset, NO_MIXING,
+        )  # fmt: skip
+        to_vertices = torch.zeros_like(vertices)
         kernels.start(
             kernels.stream(), "rasterize_backward", plan.pixel_blocks, vertices.data_ptr(), faces.data_ptr(),
             triangle.data_ptr(), 0 if to_barycentrics is None else to_barycentrics.data_ptr(),
@@ -198,11 +215,6 @@ def _indices(faces: Tensor, beside: Tensor) -> Tensor:
     if faces.dtype not in _INDEX_TYPES:
         faces = faces.int()
     return (faces if faces.device == beside.device else faces.to(beside.device)).contiguous()
-
-
-def _blocks_of_pixels(batch: int, height: int, width: int) -> int:
-    """Blocks of a kernel that runs over pixels."""
-    return batch * -(-width // TILE_WIDTH) * -(-height // TILE_HEIGHT)
 
 
 def _launcher(beside: Tensor) -> Launcher:

@@ -1,5 +1,8 @@
 """The steps of rendering, each with the back end that does it; the modules behind are imported when first used."""
 
+import functools
+import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -10,18 +13,25 @@ from deca_cli.render import plain
 if TYPE_CHECKING:
     from deca_cli.render.fragments import Rule
 
-Arrays = tuple[Tensor, Tensor, Tensor]
+Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
+All = tuple[Tensor, Tensor, Tensor, Tensor]  # and picture
 
 
 def rasterize(
     vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
 ) -> Arrays:
     """Triangle, barycentrics and depth."""
+    return rasterize_with(vertices, faces, height, width, backend, rule, z_offset, apart=False)
+
+
+def rasterize_with(
+    vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float,
+    *, apart: bool,
+) -> Arrays:  # fmt: skip
+    """The same; ``apart``: every result has memory of its own, as results of operators must."""
     arguments = (vertices, faces, height, width, cast("Rule", rule), z_offset)
     if backend == "cuda":
-        from deca_cli.render import cuda
-
-        return cuda.rasterize(*arguments)
+        return cast("Arrays", _cuda().rasterize(*arguments, apart=apart))
     if backend == "cpu":
         from deca_cli.render import cpu
 
@@ -39,9 +49,7 @@ def rasterize_backward(
     arguments = (vertices, faces, triangle, to_barycentrics, to_depth, cast("Rule", rule), z_offset)
     # The CUDA kernel adds in any order; plain torch has a fixed one where it is told to keep to it.
     if backend == "cuda" and not torch.are_deterministic_algorithms_enabled():
-        from deca_cli.render import cuda
-
-        return cuda.rasterize_backward(*arguments)
+        return cast("Tensor", _cuda().rasterize_backward(*arguments))
     if backend == "cpu":
         from deca_cli.render import cpu_gradients
 
@@ -54,9 +62,7 @@ def interpolate(
 ) -> Tensor:
     """The picture of attributes: by the CUDA kernel if ``fused``, else in plain torch."""
     if fused:
-        from deca_cli.render import cuda
-
-        return cuda.interpolate(triangle, barycentrics, faces, attributes)
+        return cast("Tensor", _cuda().interpolate(triangle, barycentrics, faces, attributes))
     return plain.interpolate(triangle, barycentrics, faces, attributes)
 
 
@@ -65,22 +71,44 @@ def interpolate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients to the attributes and to the barycentrics."""
     if fused and not torch.are_deterministic_algorithms_enabled():
-        from deca_cli.render import cuda
-
-        return cuda.interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
+        found = _cuda().interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
+        return cast("tuple[Tensor, Tensor]", found)
     return plain.interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
 
 
 def rasterize_and_interpolate(
     vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
     height: int, width: int, backend: str, rule: str, z_offset: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> All:  # fmt: skip
     """Triangle, barycentrics, depth and picture; the CUDA kernel needs one pass over the pixels for all of them."""
-    if backend == "cuda":
-        from deca_cli.render import cuda
+    return rasterize_and_interpolate_with(
+        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset, apart=False
+    )
 
-        return cuda.rasterize_and_interpolate(
-            vertices, faces, attribute_faces, attributes, height, width, cast("Rule", rule), z_offset
+
+def rasterize_and_interpolate_with(
+    vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
+    height: int, width: int, backend: str, rule: str, z_offset: float, *, apart: bool,
+) -> All:  # fmt: skip
+    """The same; ``apart``: as for `rasterize_with`."""
+    if backend == "cuda":
+        found = _cuda().rasterize_and_interpolate(
+            vertices,
+            faces,
+            attribute_faces,
+            attributes,
+            height,
+            width,
+            cast("Rule", rule),
+            z_offset,
+            apart=apart,
         )
-    found = rasterize(vertices, faces, height, width, backend, rule, z_offset)
-    return *found, plain.interpolate(found[0], found[1], attribute_faces, attributes)
+        return cast("All", found)
+    surface = rasterize(vertices, faces, height, width, backend, rule, z_offset)
+    return *surface, plain.interpolate(surface[0], surface[1], attribute_faces, attributes)
+
+
+@functools.cache
+def _cuda() -> ModuleType:
+    """The module of the CUDA kernels; an import statement takes a good part of the time of a small picture."""
+    return importlib.import_module("deca_cli.render.cuda")

@@ -50,7 +50,7 @@ def rasterize_op(
     vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`dispatch.rasterize`."""
-    return dispatch.rasterize(vertices, faces, height, width, backend, rule, z_offset)
+    return dispatch.rasterize_with(vertices, faces, height, width, backend, rule, z_offset, apart=True)
 
 
 @rasterize_op.register_fake
@@ -219,8 +219,8 @@ def both_op(
     height: int, width: int, backend: str, rule: str, z_offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """`dispatch.rasterize_and_interpolate`."""
-    return dispatch.rasterize_and_interpolate(
-        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset
+    return dispatch.rasterize_and_interpolate_with(
+        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset, apart=True
     )
 
 

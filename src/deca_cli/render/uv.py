@@ -157,7 +157,7 @@ def _grown(normals: Tensor) -> Tensor:
     """Empty texels beside filled ones take over their mean: looked up between texels, a seam would else go dark."""
     for _ in range(BORDER):
         around = unit(F.avg_pool2d(normals, 3, stride=1, padding=1), dim=1)
-        normals = torch.where(normals.norm(dim=1, keepdim=True) > 0, normals, around)
+        normals = torch.where((normals != 0).any(dim=1, keepdim=True), normals, around)
     return normals
 
 
