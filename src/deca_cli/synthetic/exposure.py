@@ -14,8 +14,8 @@ from deca_cli.synthetic.skin import to_display
 if TYPE_CHECKING:
     from deca_cli.synthetic.draws import Draws
 
-WHITE_UNDER_LIGHT = 0.85  # linear value of white paper in a picture that is exposed for the light
-SCENE_GREY = 0.30  # linear mean of a picture that is exposed for what it shows
+WHITE_UNDER_LIGHT = 1.0  # linear value of white paper in a picture that is exposed for the light
+SCENE_GREY = 0.34  # linear mean of a picture that is exposed for what it shows
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def sample_exposure(
         curve=draws.uniform(n) * draws.chance(shares.tone_curve, n),
         contrast=torch.exp(draws.normal(n, std=0.12)),
         lift=draws.normal(n, std=0.03),
-        saturation=draws.uniform(n, low=0.55, high=1.4) * ~draws.chance(shares.grey, n),
+        saturation=draws.uniform(n, low=0.6, high=1.5) * ~draws.chance(shares.grey, n),
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 PAINTED_SKIN = ("skin", "scalp", "neck", "lips", "brows")  # no ears: beards do not grow there
+HOLLOWS = 1.5  # exponent: a coarse mesh smooths the corners of eyes and nose, where photos are darkest
 MOUTH_ENTRANCE, MOUTH_DEPTH = 0.006, 0.016  # metres behind the lips from which, and over which, light fades
 CAVITY_LIGHT = 0.75  # what cheeks, gums and tongue get at the entrance; teeth stand in the open
 BARE = ("skin", "ears", "lips", "brows", "eye_sockets", "eyeball_left", "eyeball_right")
@@ -133,7 +134,9 @@ def find_parts(head: HeadModel, assets: HeadAssets, texture_size: int) -> HeadPa
         neck_base=(template[low].amin(0) + template[low].amax(0)) / 2,
         bare=bare,
         reach=_mouth_reach(template, masks[:, 2], masks[:, 3], landmarks),
-        ambient_occlusion=_open_mouth(ambient_occlusion(template, head.faces), masks[:, 2] + masks[:, 3]),
+        ambient_occlusion=_open_mouth(
+            ambient_occlusion(template, head.faces) ** HOLLOWS, masks[:, 2] + masks[:, 3]
+        ),
         detail_mask=torch.from_numpy(assets.face_eye_mask).to(template.device),
         fields=_measure_chart(head, masks, landmarks, texture_size),
         lashes=_measure_lashes(head, landmarks),

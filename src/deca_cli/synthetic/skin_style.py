@@ -186,7 +186,7 @@ def _sample_eye_region(draws: Draws, count: int, hair: Tensor, shares: SkinShare
         "brow_start": draws.normal(count, std=0.035),
         "brow_stop": draws.normal(count, std=0.035),
         "brow_stroke": draws.uniform(count, low=0.05, high=0.45),
-        "lash": _some(draws, count, shares.lashes, 0.3, 1.0),
+        "lash": _some(draws, count, shares.lashes, 0.4, 1.0),
         "crease": _some(draws, count, shares.lid_creases, 0.1, 0.55),
         "crease_height": draws.uniform(count, low=0.045, high=0.13),
         "eye_shadow": _some(draws, count, shares.eye_shadow),
@@ -216,6 +216,6 @@ def _sample_eyes_and_teeth(draws: Draws, count: int) -> dict[str, Tensor]:
         "iris_colour": _pick_colour(draws, IRIS_COLOURS, IRIS_WEIGHTS, count),
         "iris_radius": draws.uniform(count, low=0.36, high=0.45),
         "pupil_radius": draws.uniform(count, low=0.12, high=0.24),
-        "teeth": draws.uniform(count, 1, low=0.3, high=0.8) * constant(TOOTH_TINT, draws.device),
+        "teeth": draws.uniform(count, 1, low=0.4, high=0.9) * constant(TOOTH_TINT, draws.device),
         "sclera": draws.uniform(count, 1, low=0.24, high=0.56) * torch.exp(draws.normal(count, 3, std=0.05)),
     }

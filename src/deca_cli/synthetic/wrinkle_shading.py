@@ -129,4 +129,4 @@ def bend(normals: Tensor, tangents: Tensor, rise: Tensor) -> Tensor:
 
 def cavity(height: Tensor) -> Tensor:
     """[N, 1, H, W] metres -> share of the surroundings that reaches the ground of a valley, 1 outside valleys."""
-    return 1 - CAVITY_SHADE * (-height / CAVITY_DEPTH).clamp(0, 1.5)
+    return 1 - CAVITY_SHADE * (-height / CAVITY_DEPTH).clamp(0, 1.1)

@@ -85,7 +85,7 @@ ZONES: Mapping[str, Zone] = {
         0.90,
     ),
     "brackets": Zone(
-        zones.brackets, SIDES, {"mouthSmile*": 0.7, "mouthDimple*": 0.7, "mouthStretch*": 0.3}, 0.15, 0.60
+        zones.brackets, SIDES, {"mouthSmile*": 0.7, "mouthDimple*": 0.7, "mouthStretch*": 0.3}, 0.15, 0.40
     ),
     "marionette": Zone(
         zones.marionette, SIDES, {"mouthFrown*": 1.0, "mouthStretch*": 0.2}, 0.60, 0.70, common=7

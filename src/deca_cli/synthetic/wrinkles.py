@@ -110,7 +110,7 @@ class Wrinkles:
         style = WrinkleStyle(
             age=age,
             variant=torch.where(plain, self.common, draws.integers(VARIANTS, people, zones)),
-            rest=self.rest * individually() * (0.02 + 0.98 * smooth_step(age, 0.2, 1.05))[:, None],
+            rest=self.rest * individually() * (0.02 + 0.98 * smooth_step(age, 0.15, 0.95))[:, None],
             gain=self.gain * individually() * (0.25 + 0.75 * age)[:, None],
             softness=draws.uniform(people),
             grain=draws.uniform(people, low=GRAIN[0], high=GRAIN[1]) * shown[:, 0],
