@@ -20,6 +20,10 @@ class LossWeights:
     rotation: float = 4.0
     expression: float = 0.5
     expression_squared: float = 0.7  # share of the variance; without it rare actions get 0, their median
+    gaze: float = 0.0  # more of it for the directions of the eyes
+    brows: float = 0.0  # for the brows
+    lids: float = 0.0  # for blinking, squinting and wide eyes
+    mouth: float = 0.0  # for what rounds and moves the mouth
     expression_range: float = 0.5
     identity: float = 0.03
     dense: float = 0.25
@@ -31,8 +35,12 @@ class LossWeights:
     light_colour: float = 0.05
     light_shape: float = 0.3  # relative to the first harmonic of each colour
     displacement: float = 20.0  # millimetres
-    slope: float = 30.0  # tangent of the angle by which the normal turns
+    slope: float = 30.0  # tangent of the angle by which the normal turns, between neighbouring texels
+    normals: float = 0.0  # angle between the normals of the surfaces, radians, mean over the face
     detail_code: float = 0.001
+    deep_places: float = (
+        4.0  # displacement and slope count up to so many times where the truth is deep; 1 = alike
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class SyntheticSettings:
     """
 
     backbone: str = "resnet18"
+    places: int = 0  # numbers of each of 6 x 6 places beside the mean features; 0 = the mean alone
     init: str | None = None  # pack whose networks the run starts from
     minutes: float = 10.0
     max_steps: int = 1_000_000
@@ -64,6 +73,9 @@ class SyntheticSettings:
     detail_faces: int = 64  # of a batch whose displacement is decoded and judged
     learning_rate: float = 1.5e-3
     decoder_learning_rate: float = 0.5  # of the detail decoder, times the learning rate
+    keep_decoder_statistics: bool = (
+        False  # normalise the decoder as the pack to start from does, not by the batch
+    )
     weight_decay: float = 0.05
     warmup_steps: int = 300
     gradient_clip: float = 5.0  # of the encoder, and of the detail decoder by itself

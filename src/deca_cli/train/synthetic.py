@@ -27,11 +27,12 @@ from deca_cli.train.run_state import RunState, read_state, refuse_earlier_run, w
 from deca_cli.train.step_clock import StepClock
 from deca_cli.train.synthetic_config import FILE_NAME as SETTINGS_FILE
 from deca_cli.train.synthetic_config import settings_text
-from deca_cli.train.synthetic_network import SyntheticNetwork, synthetic_layout
+from deca_cli.train.synthetic_network import synthetic_layout
 from deca_cli.train.synthetic_pack import PackWriter, Validation, request_for
 from deca_cli.train.synthetic_setup import (
     clipped_groups,
     learning_rate_at,
+    make_network,
     make_objective,
     make_optimizer,
     stream_seed,
@@ -136,7 +137,7 @@ class _Run:
             generator.image_size, generator.crop.factor, "max", -0.5, mean=0.45, std=0.25
         )
         self.objective = make_objective(head, albedo, found, layout, settings)
-        self.network = SyntheticNetwork(settings.backbone, layout, settings.gradient_shares)
+        self.network = make_network(layout, settings)
         self.earlier = self._start_from(settings.init) if settings.init else {}
         self.network = self.network.to(process.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.compiled:

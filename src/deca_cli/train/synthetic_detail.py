@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from deca_cli.render.uv import make_chart, world2uv
 from deca_cli.train.synthetic_network import DetailRequest
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 MM = 1000.0
 OUTSIDE = 0.1  # weight of texels outside the face: wrinkles there are not seen, but nothing may grow there
 DEEP_MM = 0.15  # a texel of that displacement counts twice
-COUNTS_AT_MOST = 4.0
 TEXEL_LIMITS_M = (2e-4, 5e-3)  # neighbours closer or farther than that lie across a seam or a fold
 SMALL_SLOPE = 0.001  # below it (0.06 degrees) the penalty is quadratic
+SMALL_ANGLE = 0.0005
 
 
 def texel_steps(head: HeadModel, size: int) -> tuple[Tensor, Tensor]:
@@ -58,6 +59,7 @@ class DetailObjective:
         mask = head.face_eye_mask
         self.place = OUTSIDE + (1 - OUTSIDE) * mask
         self.steps = texel_steps(head, len(mask))
+        self.mask = mask[1:-1, 1:-1]
 
     def slopes(self, displacement: Tensor) -> Tensor:
         """[N, 1, U, U] metres -> [N, 2, U - 1, U - 1] rise over run along rows and columns; 0 across seams."""
@@ -65,6 +67,15 @@ class DetailObjective:
         along = (displacement[..., :-1, 1:] - displacement[..., :-1, :-1]) / right[:-1]
         across = (displacement[..., 1:, :-1] - displacement[..., :-1, :-1]) / down[:, :-1]
         return torch.cat([along, across], 1)
+
+    def smooth_slopes(self, displacement: Tensor) -> Tensor:
+        """[N, 1, U, U] metres -> [N, 2, U - 2, U - 2] slopes at the inner texels, means of both sides, as normals are."""
+        right, down = self.steps
+        along = (displacement[..., 1:] - displacement[..., :-1]) / right
+        across = (displacement[..., 1:, :] - displacement[..., :-1, :]) / down
+        along = along[:, :, 1:-1]
+        across = across[..., 1:-1]
+        return torch.cat([along[..., 1:] + along[..., :-1], across[..., 1:, :] + across[..., :-1, :]], 1) / 2
 
     def __call__(
         self, predicted: Tensor, codes: Tensor, batch: SyntheticBatch, request: DetailRequest
@@ -83,7 +94,7 @@ class DetailObjective:
         truth = torch.cat([own[request.rows], other[request.rows]])
         shows_face = batch.is_face[torch.cat([request.rows, request.partners])]
         shows_face = (shows_face / shows_face.sum().clamp_min(1))[:, None, None, None]
-        deep = (1 + truth.abs() * (MM / DEEP_MM)).clamp_max(COUNTS_AT_MOST)
+        deep = (1 + truth.abs() * (MM / DEEP_MM)).clamp_max(self.weights.deep_places)
         weight = self.place * deep * shows_face
         weight = weight / self.place.mean()
         height = (weight * (predicted - truth).abs()).mean((2, 3)).sum() * MM
@@ -91,12 +102,23 @@ class DetailObjective:
         bend = (bend.square().sum(1, keepdim=True) + SMALL_SLOPE**2).sqrt() - SMALL_SLOPE
         slope = (weight[..., :-1, :-1] * bend).mean((2, 3)).sum()
         flat = (weight * truth.abs()).mean((2, 3)).sum() * MM
+        angle = normal_angles(self.smooth_slopes(predicted), self.smooth_slopes(truth))
+        mask = self.mask * shows_face
         terms = {
+            "normals": self.weights.normals * (mask * angle).sum() / self.mask.sum(),
             "displacement": self.weights.displacement * height,
             "slope": self.weights.slope * slope,
             "detail_code": self.weights.detail_code * codes.square().mean(),
         }
         return terms, {"displacement_share": (height / flat.clamp_min(1e-6)).detach()}
+
+
+def normal_angles(one: Tensor, two: Tensor) -> Tensor:
+    """Angles in radians [N, 1, H, W] between surfaces of these slopes [N, 2, H, W] (chords, exact for small angles)."""
+    first, second = (
+        F.normalize(F.pad(slopes, (0, 0, 0, 0, 0, 1), value=1.0), dim=1) for slopes in (one, two)
+    )
+    return ((first - second).square().sum(1, keepdim=True) + SMALL_ANGLE**2).sqrt() - SMALL_ANGLE
 
 
 def detail_request(count: int, faces: int, per_person: int, other_expression: Tensor) -> DetailRequest:

@@ -14,6 +14,22 @@ from deca_cli.synthetic.constants import constant
 EYELID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper and lower lid
 LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # upper and lower inner lip
 
+# Coefficients by the beginnings of their names, for those that may count more than the others.
+EXPRESSION_GROUPS = {
+    "gaze": ("eyeLook",),
+    "brows": ("brow",),
+    "lids": ("eyeBlink", "eyeSquint", "eyeWide"),
+    "mouth": (
+        "mouthPucker",
+        "mouthFunnel",
+        "mouthLeft",
+        "mouthRight",
+        "mouthRoll",
+        "mouthPress",
+        "mouthShrug",
+    ),
+}
+
 
 def point_distance(predicted: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute difference of points [N, P, D]."""

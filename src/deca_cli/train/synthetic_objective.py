@@ -51,6 +51,14 @@ class SyntheticObjective:
         self.head, self.layout, self.weights = head, layout, weights
         self.expression_variances = expression_variances
         self.appearance, self.detail = appearance, detail
+        self.groups = {
+            group: torch.tensor(
+                [i for i, name in enumerate(head.expression_names) if name.startswith(begins)],
+                dtype=torch.int64,
+                device=face_vertices.device,
+            )
+            for group, begins in losses.EXPRESSION_GROUPS.items()
+        }
         pick = torch.linspace(0, len(face_vertices) - 1, DENSE_POINTS, device=face_vertices.device).long()
         self.face_vertices, self.dense_vertices = face_vertices, face_vertices[pick]
 
@@ -100,6 +108,7 @@ class SyntheticObjective:
     ) -> dict[str, Tensor]:
         """Weighted terms, one value per face each."""
         face, w = self.face_vertices, self.weights
+        emphasis = self._emphasis(parts["expression"], batch.expression)
         rotation = rotation_6d_to_matrix(parts["rotation_6d"])
         true_dense = batch.projected[:, self.dense_vertices]
         return {
@@ -111,10 +120,23 @@ class SyntheticObjective:
             "expression": w.expression * (parts["expression"] - batch.expression).abs().mean(1),
             "expression_squared": w.expression_squared
             * losses.unexplained(parts["expression"], batch.expression, self.expression_variances),
+            **emphasis,
             "expression_range": w.expression_range * losses.outside_range(parts["expression"]),
             "identity": w.identity * (parts["shape"] - batch.shape).square().mean(1),
             "dense": w.dense * losses.gaussian_nll(dense[..., :2], dense[..., 2].clamp(-6, 2), true_dense),
         }
+
+    def _emphasis(self, predicted: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Further weight on groups of expression coefficients."""
+        terms = {}
+        for group, columns in self.groups.items():
+            weight = getattr(self.weights, group)
+            if weight:
+                variances = self.expression_variances[columns]
+                terms[group] = weight * losses.unexplained(
+                    predicted[:, columns], truth[:, columns], variances
+                )
+        return terms
 
     @staticmethod
     def landmark_error(marks: Tensor, batch: SyntheticBatch) -> Tensor:

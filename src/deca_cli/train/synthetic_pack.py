@@ -16,7 +16,8 @@ from deca_cli.packs.store import DETAIL_DECODER, ENCODER, save_pack
 from deca_cli.synthetic.generator import FaceGenerator
 from deca_cli.train.synthetic_config import FILE_NAME, settings_text
 from deca_cli.train.synthetic_detail import detail_request
-from deca_cli.train.synthetic_network import LIMIT_M, NORM_EPS, DetailRequest, SyntheticNetwork
+from deca_cli.train.synthetic_network import LIMIT_M, NORM_EPS, DetailRequest
+from deca_cli.train.synthetic_setup import make_network
 
 if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
@@ -57,6 +58,7 @@ class PackWriter:
             name=self.folder.parent.name,
             licence="Apache-2.0",
             backbone=self.settings.backbone,
+            places=self.settings.places,
             layout=self.layout,
             sizes=CodeSizes(
                 shape=head.shape_size,
@@ -117,7 +119,7 @@ class Validation:
         if not self.batches:
             return {}
         s, device = self.settings, self.batches[0].images.device
-        network = SyntheticNetwork(s.backbone, layout, s.gradient_shares).to(device)
+        network = make_network(layout, s).to(device)
         network.load_state_dict(state)
         network.eval()
         found: dict[str, list[float]] = {}

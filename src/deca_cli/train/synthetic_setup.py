@@ -13,6 +13,7 @@ from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import ExpressionSampler
 from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
 from deca_cli.train.synthetic_detail import DetailObjective
+from deca_cli.train.synthetic_network import SyntheticNetwork
 from deca_cli.train.synthetic_objective import SyntheticObjective
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from deca_cli.networks.layout import Layout
     from deca_cli.synthetic.parts import HeadParts
     from deca_cli.train.settings import SyntheticSettings
-    from deca_cli.train.synthetic_network import SyntheticNetwork
 
 
 def learning_rate_at(settings: SyntheticSettings, step: int, done: float) -> float:
@@ -36,6 +36,17 @@ def stream_seed(seed: int, rank: int, step: int) -> int:
     """Seed of the pictures that a process draws from a step on."""
     high, low = np.random.SeedSequence([seed, rank, step]).generate_state(2, np.uint32).tolist()
     return (high >> 1) << 32 | low
+
+
+def make_network(layout: Layout, settings: SyntheticSettings) -> SyntheticNetwork:
+    """Fresh networks as the settings want them."""
+    return SyntheticNetwork(
+        settings.backbone,
+        layout,
+        settings.gradient_shares,
+        places=settings.places,
+        keep_decoder_statistics=settings.keep_decoder_statistics,
+    )
 
 
 def make_optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> torch.optim.Optimizer:
