@@ -92,15 +92,15 @@ def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -
     direction = torch.where(flash, _flash_direction(draws, count), direction)
     key = torch.where(side | flash, key.clamp_min(0.7), key)
     dim = torch.where(side, 0.45, torch.where(flash, 0.3, 1.0))
-    ambient = dim * _colour(draws, count, 0.15) * draws.log_uniform(count, 1, low=0.12, high=0.9)
-    coloured = draws.normal(count, 3, 3, std=0.1)
+    ambient = dim * _colour(draws, count, 0.12) * draws.log_uniform(count, 1, low=0.12, high=0.9)
+    coloured = draws.normal(count, 3, 3, std=0.07)
     lights = Lights(
         ambient=ambient,
         slope=ambient[:, :, None] * (_surroundings(draws, count, shares.overhead) + coloured),
         key_direction=direction,
-        key=_colour(draws, count, 0.2) * key,
+        key=_colour(draws, count, 0.15) * key,
         fill_direction=draws.directions(count),
-        fill=dim * _colour(draws, count, 0.3) * draws.uniform(count, 1, low=0.0, high=0.5),
+        fill=dim * _colour(draws, count, 0.2) * draws.uniform(count, 1, low=0.0, high=0.5),
         shadow=draws.chance(shares.shadow, count) * draws.uniform(count, low=0.4, high=1.0),
         gloss=draws.chance(shares.highlights, count) * draws.log_uniform(count, low=0.01, high=0.25),
         sharpness=draws.log_uniform(count, low=6.0, high=60.0),
