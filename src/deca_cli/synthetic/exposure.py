@@ -81,7 +81,7 @@ def sample_exposure(
     shares = shares or ExposureShares()
     n = linear.shape[0]
     corrected = draws.uniform(n, low=0.75, high=1.0)  # cameras leave dim scenes a little dim
-    error = torch.exp(draws.normal(n, std=0.25))
+    error = torch.exp(draws.normal(n, std=0.22))
     gain = metered(draws, linear, illuminant) ** -corrected * error
     return Exposure(
         gain=gain[:, None] * white_balance(draws, illuminant, shares.wrong_balance),

@@ -52,6 +52,7 @@ class HairStyle:
     brim: Tensor  # m
     shine: Tensor
     pattern: Tensor  # int64, which noise pattern
+    fade: Tensor  # rad over which single hairs end at the edge
 
     @property
     def cloth(self) -> Tensor:
@@ -108,6 +109,7 @@ def sample_hair(
         brim=(kind == HAT) * draws.chance(0.6, count) * draws.uniform(count, low=0.02, high=0.07),
         shine=draws.uniform(count, low=0.0, high=0.35),
         pattern=draws.integers(patterns, count),
+        fade=draws.log_uniform(count, low=0.05, high=0.3) * torch.where(kind < HAT, 1.0, 0.2),
     )
 
 
@@ -220,7 +222,7 @@ class HairShell:
             align_corners=False,
         )
         above = height - lower_edge(style, azimuth) + style.jag[n] * strands[:, 0]
-        alpha = smooth_step(above, -0.02, 0.05)
+        alpha = smooth_step(above, -0.4 * style.fade[n], 0.6 * style.fade[n])
         along_hair = smooth_step(height, -2.0, 0.8)[:, None]
         colour = torch.lerp(style.tip_colour[:, :, None, None], style.colour[:, :, None, None], along_hair)
         colour = colour * torch.exp(style.strand_contrast[:, None, None, None] * strands * 0.6)

@@ -102,7 +102,7 @@ def sample_lights(draws: Draws, count: int, shares: LightShares | None = None) -
         fill_direction=draws.directions(count),
         fill=dim * _colour(draws, count, 0.2) * draws.uniform(count, 1, low=0.0, high=0.5),
         shadow=draws.chance(shares.shadow, count) * draws.uniform(count, low=0.4, high=1.0),
-        gloss=draws.chance(shares.highlights, count) * draws.log_uniform(count, low=0.01, high=0.25),
+        gloss=draws.chance(shares.highlights, count) * draws.log_uniform(count, low=0.015, high=0.4),
         sharpness=draws.log_uniform(count, low=6.0, high=60.0),
         glint=draws.chance(shares.glint, count) * draws.log_uniform(count, low=0.4, high=3.0),
         glint_sharpness=draws.log_uniform(count, low=150.0, high=1500.0),

@@ -125,7 +125,7 @@ class SkinPainter:
         blood = style.haemoglobin[n] + style.redness[n] * (0.6 * m.cheek + 0.6 * m.nose_tip)
         blood = blood + style.dark_circles[n] * 0.5 * m.under_eye + mottle * style.mottling[n]
         melanin = style.melanin[n] * (
-            1 + 0.25 * style.dark_circles[n] * m.under_eye + 0.5 * style.mottling[n] * mottle
+            1 + 0.25 * style.dark_circles[n] * m.under_eye + 0.25 * style.mottling[n] * mottle
         )
         melanin = melanin + style.freckles[n] * 0.32 * dots * (0.3 + m.cheek + m.nose_tip)
         creases = m.wrinkles.sum(0).clamp(0, 1)

@@ -130,7 +130,7 @@ def sample_skin(draws: Draws, count: int, shares: SkinShares | None = None) -> S
         **_sample_mouth(draws, count, shares),
         **_sample_eye_region(draws, count, hair, shares),
         **_sample_beard(draws, count, hair, bearded, full, shares),
-        **_sample_eyes_and_teeth(draws, count),
+        **_sample_eyes_and_teeth(draws, count, pigment["melanin"]),
     )
 
 
@@ -211,9 +211,13 @@ def _sample_beard(
     }
 
 
-def _sample_eyes_and_teeth(draws: Draws, count: int) -> dict[str, Tensor]:
+def _sample_eyes_and_teeth(draws: Draws, count: int, melanin: Tensor) -> dict[str, Tensor]:
+    # Dark skin seldom comes with light eyes.
+    brown = _pick_colour(draws, IRIS_COLOURS[:2], IRIS_WEIGHTS[:2], count)
+    as_skin = draws.uniform(count) < ((melanin - 0.25) / 0.35).clamp(0, 0.96)
+    of_any_colour = _pick_colour(draws, IRIS_COLOURS, IRIS_WEIGHTS, count)
     return {
-        "iris_colour": _pick_colour(draws, IRIS_COLOURS, IRIS_WEIGHTS, count),
+        "iris_colour": torch.where(as_skin[:, None], brown, of_any_colour),
         "iris_radius": draws.uniform(count, low=0.36, high=0.45),
         "pupil_radius": draws.uniform(count, low=0.12, high=0.24),
         "teeth": draws.uniform(count, 1, low=0.4, high=0.9) * constant(TOOTH_TINT, draws.device),
