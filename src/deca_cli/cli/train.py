@@ -54,7 +54,7 @@ def synthetic(
         typer.Option(help="Pack folder whose networks the run starts from; fresh weights if left out."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of faces and weights (0).")] = None,
-    device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
+    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: what there is.")] = "auto",
     fused: Annotated[
         bool | None,
         typer.Option(
@@ -83,6 +83,7 @@ def synthetic(
     import torch
 
     from deca_cli.packs.folders import pack_folder
+    from deca_cli.train.processes import device_sentence, found_device
     from deca_cli.train.synthetic import train_synthetic
     from deca_cli.train.synthetic_config import load_settings
 
@@ -102,14 +103,18 @@ def synthetic(
     values = {name: value for name, value in given.items() if value is not None}
     settings = load_settings(config, values, options or ())
     torch.set_float32_matmul_precision("high")  # tensor cores for the head's bases; geometry stays float32
+    device = found_device(device)
     if preview is not None:
         from deca_cli.train.preview import draw_preview
 
         draw_preview(head_file, settings, device, preview)
         typer.echo(f"training pictures: {preview}")
         return
+    first = os.environ.get("RANK", "0") == "0"  # torchrun starts one such command per GPU
+    if first:
+        typer.echo(device_sentence(device))
     pack = train_synthetic(head_file, output, settings, device, _echo, resume=resume, timings=timings)
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts one such command per GPU
+    if first:
         typer.echo(f"model pack: {pack}\nuse it with: deca reconstruct PHOTO --model {pack}")
 
 

@@ -69,7 +69,9 @@ Steps = Annotated[
     int | None,
     typer.Option("--steps", help="Stop after that many steps, whatever the epochs.", show_default=False),
 ]
-Device = Annotated[str, typer.Option("--device", help="cuda (every process its own GPU) or cpu.")]
+Device = Annotated[
+    str, typer.Option("--device", help="cuda (every process its own GPU), cpu, or auto: what there is.")
+]
 Duplicates = Annotated[
     str,
     typer.Option(
@@ -99,7 +101,7 @@ def _command(stage: str, purpose: str) -> None:
         without: Without = "",
         minutes: Minutes = None,
         steps: Steps = None,
-        device: Device = "cuda",
+        device: Device = "auto",
         duplicates: Duplicates = "refuse",
         show_settings: ShowSettings = False,
         debug: Debug = False,

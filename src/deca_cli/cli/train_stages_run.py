@@ -19,6 +19,7 @@ from deca_cli.errors import UsageError
 from deca_cli.train.config.build import Loaded, load_settings
 from deca_cli.train.config.write import settings_text
 from deca_cli.train.config.yaml_tree import DUPLICATES
+from deca_cli.train.processes import device_sentence, found_device
 from deca_cli.train.progress import Watchers
 from deca_cli.train.run import train_stage
 from deca_cli.train.stages import without
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 ENDLESS = 10**9
 PLAIN_EVERY_S = 5.0
+COLUMNS = 100  # of a line in a log
+BAR_TAKES = 62  # columns of a terminal before the values
+BESIDES = ("train_", "mean_head_")  # values of the validation that stand in log.jsonl only
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ def run(request: Request) -> None:
     first = os.environ.get("RANK", "0") == "0"
     with _display(quiet=not first) as display, _stop_requests() as asked:
         watchers = Watchers(display.show, display.say, lambda: bool(asked))
-        pack = train_stage(loaded, folder, request.device, watchers)
+        device = found_device(request.device)
+        display.say(device_sentence(device))
+        pack = train_stage(loaded, folder, device, watchers)
     if not first:
         return
     if asked:
@@ -118,22 +124,21 @@ class _Display:
 
     def show(self, where: Where) -> None:
         """Report progress."""
-        values = _values(where)
         rate, left = f"{where.images_per_s:.0f} images/s", _duration(where.seconds_left)
         if self.bar is not None and self.task is not None:
-            text = f"step {where.step}"
             self.bar.update(
                 self.task,
                 completed=where.done,
-                description=text,
-                values=values,
+                description=f"step {where.step}",
+                values=_within(self.bar.console.width - BAR_TAKES, _values(where)),
                 rate=rate,
                 left=f"{left} left",
             )
             return
         if time.monotonic() - self.told_at >= PLAIN_EVERY_S or where.done >= 1:
             self.told_at = time.monotonic()
-            typer.echo(f"step {where.step}  {100 * where.done:.0f} %  {rate}  {left} left  {values}")
+            line = [f"step {where.step}", f"{100 * where.done:.0f} %", rate, f"{left} left", *_values(where)]
+            typer.echo(_within(COLUMNS, line))
 
     def say(self, sentence: str) -> None:
         """A sentence beside the progress."""
@@ -163,7 +168,7 @@ def _display(*, quiet: bool) -> Iterator[_Display]:
     else:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}  {task.fields[rate]}  {task.fields[values]}"),
         )
@@ -189,10 +194,21 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _values(where: Where) -> str:
-    """The sum of the losses and the last validation."""
-    shown = {"loss": where.values.get("all_loss", float("nan")), **where.validation}
-    return "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+def _values(where: Where) -> list[str]:
+    """The sum of the losses and the last validation of held-out people."""
+    shown = {"loss": where.values.get("all_loss", float("nan"))}
+    shown |= {name: value for name, value in where.validation.items() if not name.startswith(BESIDES)}
+    return [f"{name} {value:.4g}" for name, value in shown.items()]
+
+
+def _within(columns: int, parts: list[str]) -> str:
+    """As many of the parts as fit into a line, the first one anyway."""
+    line = parts[0]
+    for part in parts[1:]:
+        if len(line) + 2 + len(part) > columns:
+            break
+        line += "  " + part
+    return line
 
 
 def _duration(seconds: float) -> str:

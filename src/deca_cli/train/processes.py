@@ -45,6 +45,22 @@ class Process:
         return [int(place) for place in places]
 
 
+def found_device(name: str) -> str:
+    """`auto` -> `cuda` where torch sees an NVIDIA GPU, else `cpu`; other names stay."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def device_sentence(name: str) -> str:
+    """Where training goes on: for a line at its start. Takes what `found_device` gives."""
+    if name == "cuda" and torch.cuda.is_available():
+        return f"training on {torch.cuda.get_device_name()}"
+    if name == "cpu":
+        return "training on the CPU" + ("" if torch.cuda.is_available() else ": torch sees no NVIDIA GPU here")
+    return f"training on {name}"
+
+
 @contextmanager
 def joined_processes(device: str) -> Iterator[Process]:
     """Join the group of processes, if there is one, and leave it at the end.

@@ -1,0 +1,51 @@
+"""What the training stages tell on the way."""
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from deca_cli.cli import train_stages_run
+from deca_cli.cli.app import app
+from deca_cli.train.progress import Progress
+
+VALIDATION = {
+    "nme_percent": 15.947, "photometric": 0.124123, "shape_mm": 2.98012, "shape_scaled_mm": 2.50523, "mean_head_mm": 2.97854,
+    "train_nme_percent": 15.68812, "train_photometric": 0.119591, "train_mean_head_mm": 2.90834,
+}  # fmt: skip
+
+
+def told(capsys, validation, step=123_456):
+    where = Progress(step, 200_000, 0.617, 12_345.6, 7100.0, {"all_loss": 0.123456}, validation)
+    train_stages_run._Display(None).show(where)
+    return capsys.readouterr().out.rstrip("\n")
+
+
+def test_a_line_of_progress_fits_a_terminal_of_100_columns_and_tells_of_held_out_people_first(capsys):
+    line = told(capsys, VALIDATION)
+    assert len(line) <= 100
+    assert line.startswith(
+        "step 123456  62 %  12346 images/s  118 min left  loss 0.1235  nme_percent 15.95  photometric"
+    )
+    assert "train_" not in line
+
+
+def test_nothing_is_told_of_a_validation_that_was_not_made(capsys):
+    assert told(capsys, {}, 10) == "step 10  62 %  12346 images/s  118 min left  loss 0.1235"
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "device", "sentence"),
+    [
+        (False, "cpu", "training on the CPU: torch sees no NVIDIA GPU here"),
+        (True, "cuda", "training on NVIDIA X"),
+    ],
+)
+def test_training_takes_the_gpu_that_is_there_and_says_so(tmp_path, monkeypatch, has_gpu, device, sentence):
+    trained = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA X")
+    monkeypatch.setattr(train_stages_run, "train_stage", lambda _, __, name, ___: trained.append(name))
+    result = CliRunner().invoke(app, ["train", "coarse", "data", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert trained == [device]
+    assert sentence in result.stderr
