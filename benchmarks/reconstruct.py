@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,8 +38,8 @@ def memory_mb():
     while waiting:
         process = waiting.pop()
         try:
-            for line in open(f"/proc/{process}/status"):
-                if line.startswith("VmRSS"):
+            for line in open(f"/proc/{process}/smaps_rollup"):  # memory that processes share counts once
+                if line.startswith("Pss:"):
                     total += int(line.split()[1])
             for thread in os.listdir(f"/proc/{process}/task"):
                 waiting += open(f"/proc/{process}/task/{thread}/children").read().split()
@@ -52,7 +53,8 @@ if __name__ == "__main__":
     def counted(*given, **named):
         for count, outcome in enumerate(real(*given, **named), 1):
             if count == 1 or count in MARKS:
-                marks.append((count, time.perf_counter() - started, memory_mb()))
+                now, busy = time.perf_counter() - started, time.thread_time()
+                marks.append((count, now, memory_mb(), busy))
             yield outcome
     batch.reconstruct = counted
     try:
@@ -72,6 +74,7 @@ def run(words: list[str], folder: Path, cache: Path | None = None) -> dict:
     source = str(Path(__file__).resolve().parents[1] / "src")
     environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(  # noqa: S603  # our own program
         [sys.executable, str(probe), "reconstruct", *words, "-o", str(out), "--model", "open"],
         check=False, env=environment, capture_output=True, text=True,
@@ -81,8 +84,16 @@ def run(words: list[str], folder: Path, cache: Path | None = None) -> dict:
         raise SystemExit(
             f"deca reconstruct {' '.join(words)[-300:]} failed:\n{done.stdout}{done.stderr[-3000:]}"
         )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     summary = json.loads((out / "summary.json").read_text("utf-8"))
-    return {"seconds": seconds, "said": done.stderr, "summary": summary, **json.loads(report.read_text())}
+    return {
+        "seconds": seconds,
+        "processor": processor,
+        "said": done.stderr,
+        "summary": summary,
+        **json.loads(report.read_text()),
+    }
 
 
 def make_photos(folder: Path, count: int) -> Path:
@@ -117,14 +128,15 @@ def time_command(count: int, extra: list[str]) -> None:
         print(
             f"{found['said'].strip().splitlines()[0]}\n\n| photos done | seconds since the start | memory, MB |\n|---|---|---|"
         )
-        for done, seconds, memory in found["marks"]:
+        for done, seconds, memory, _ in found["marks"]:
             print(f"| {done} | {seconds:.2f} | {memory:.0f} |")
-        (_, first, _), (last, until, _) = found["marks"][0], found["marks"][-1]
+        (_, first, _, busy_first), (last, until, _, busy_last) = found["marks"][0], found["marks"][-1]
         counts = found["summary"]["counts"]
         print(f"\nall {counts['photos']} photos ({counts['faces']} faces, {counts['skipped']} skipped) in {found['seconds']:.1f} s: "
               f"{counts['photos'] / found['seconds']:.1f} photos/s with start and end")  # fmt: skip
         if last > 1:
-            print(f"{(last - 1) / max(until - first, 1e-9):.1f} photos/s from the first to photo {last}")
+            print(f"{(last - 1) / max(until - first, 1e-9):.1f} photos/s from the first to photo {last}, of each "
+                  f"{(busy_last - busy_first) / (last - 1) * 1000:.2f} ms of processor time in the main thread")  # fmt: skip
         stages = found["summary"]["seconds_by_stage"]
         print(
             "seconds by stage (summed over threads): " + ", ".join(f"{k} {v:.1f}" for k, v in stages.items()),

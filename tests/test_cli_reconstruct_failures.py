@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from deca_cli.photo import sighting
-from deca_cli.pipeline import batch
+from deca_cli.pipeline import bench
 from reconstruct_runs import (  # noqa: F401 - fixtures
     black_photo,
     files_below,
@@ -227,14 +227,14 @@ def test_ctrl_c_in_a_terminal_exits_with_130_and_whole_files(pack, tmp_path):
 
 
 def test_an_unexpected_fault_in_one_photo_is_reported_without_a_traceback(run, tmp_path, monkeypatch):
-    real = batch.save
+    real = bench.save
 
     def fail_on_a(capture, *rest: object) -> object:
         if capture.photo.name == "a":
             raise ZeroDivisionError("no such luck")
         return real(capture, *rest)
 
-    monkeypatch.setattr(batch, "save", fail_on_a)
+    monkeypatch.setattr(bench, "save", fail_on_a)
     photos = [make_photo(tmp_path / "a.png"), make_photo(tmp_path / "b.png")]
     result = run(*photos)
     assert result.exit_code == 0

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,21 +13,23 @@ from PIL import Image
 import stand_in
 from deca_cli.errors import DeviceError, InputError
 from deca_cli.export.owner import OWNER
+from deca_cli.networks.preprocessing import Preprocessing
 from deca_cli.packs.store import load_pack
 from deca_cli.photo import sighting
 from deca_cli.photo.face import Face
 from deca_cli.pipeline import encoding
 from deca_cli.pipeline.batch import reconstruct
+from deca_cli.pipeline.bench import Cut, Sight
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.clock import Clock
+from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.encoding import Batches
 from deca_cli.pipeline.fit import fit_faces
 from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.settings import Settings
-from deca_cli.pipeline.workers import Workers
 
 BOX = (60.0, 40.0, 140.0, 130.0)
-PACE = Pace(batch_size=5, group=3, finders=2, processes=False, savers=2)
+PACE = Pace(batch_size=5, group=3, groups=2, workers=2, processes=False)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +103,11 @@ def test_a_bad_photo_in_a_group_costs_no_other_result(photos, decoder, tmp_path)
 def test_a_fault_while_encoding_is_pinned_on_the_photo_that_causes_it(photos, decoder, tmp_path, monkeypatch):
     real = encoding.fit_batch
 
-    def faulty(faces, crops, *rest: object, **named: object) -> object:
-        if len({crop.image[0, 5, 5] for crop in crops} & {np.float32(103 / 255)}):
+    def faulty(faces, *rest: object, images: np.ndarray, **named: object) -> object:
+        assert len(images) == len(faces)
+        if np.any(images[:, 0, 5, 5] == np.float32(103 / 255)):
             raise ZeroDivisionError("red is 103")
-        return real(faces, crops, *rest, **named)
+        return real(faces, *rest, images=images, **named)
 
     monkeypatch.setattr(encoding, "fit_batch", faulty)
     outcomes = done(photos, decoder, tmp_path)
@@ -170,27 +174,51 @@ def test_crops_are_padded_to_the_compiled_size_and_give_the_same(decoder, photos
     assert padded[0].status == "done"
 
 
-def crash(path, detector) -> object:
+@dataclass(frozen=True)
+class Crash:
     """Die like a decoder with a fault, for one photo."""
-    if path.stem == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return path.stem
+
+    path: Path
+    quick: bool = False
+
+    def run(self, _) -> object:
+        if self.path.stem == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.path.stem
 
 
-def test_a_photo_that_kills_its_process_costs_only_itself(tmp_path):
-    pace = replace(PACE, processes=True)
-    with Workers(pace) as workers:
-        paths = [tmp_path / f"{number}.png" for number in range(3)]
-        futures = [workers._submit(crash, path, None) for path in paths]
-        answers: list[object] = []
-        for path, future in zip(paths, futures, strict=True):
-            try:
-                answers.append(workers.answer(future, crash, path, None))
-            except InputError as error:  # noqa: PERF203 - three of them
-                answers.append(str(error))
-    assert answers[0] == "0"
-    assert "makes the process that reads it crash" in answers[1]
-    assert answers[2] == "2"
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_photo_that_kills_its_process_costs_only_itself(tmp_path, quick):
+    with Crew(2, processes=True) as crew:
+        pending = [crew.post(n % 2, [Crash(tmp_path / f"{n}.png", quick)])[0] for n in range(5)]
+        while not all(one.done for one in pending):
+            crew.take(wait=True)
+        assert [one.value for one in pending] == ["0", None, "2", "3", "4"]
+        with pytest.raises(InputError, match=r"1\.png makes the process that reads it crash"):
+            pending[1].result()
+        [after] = crew.post(1, [Crash(tmp_path / "5.png")])
+        while not after.done:
+            crew.take(wait=True)
+        assert after.result() == "5"
+
+
+def test_a_photo_is_read_again_if_the_process_that_had_it_has_crashed(tmp_path):
+    Image.new("RGB", (90, 80), (120, 90, 60)).save(tmp_path / "a.png")
+    rule = Preprocessing(image_size=32)
+    with Crew(1, processes=True) as crew:
+        crops = crew.slate.crops((2, 3, 32, 32))
+        [seen] = wait_for(crew, 0, Sight(7, tmp_path / "a.png", None))
+        assert (seen.photo.width, seen.photo.height, seen.photo.pixels.size) == (90, 80, 0)
+        wait_for(crew, 0, Crash(tmp_path / "1.png"))
+        wait_for(crew, 0, Cut(7, tmp_path / "a.png", [(10.0, 10.0, 40.0)], rule, crops.shape, 1))
+        np.testing.assert_allclose(crops[1, :, 9, 9] * 255, (120, 90, 60), atol=1e-3)
+
+
+def wait_for(crew, worker, *requests: object) -> list:
+    pending = crew.post(worker, requests)
+    while not all(one.done for one in pending):
+        crew.take(wait=True)
+    return [one.value for one in pending]
 
 
 def test_worker_processes_give_the_same_as_threads(decoder, tmp_path, monkeypatch):
@@ -207,9 +235,9 @@ def test_worker_processes_give_the_same_as_threads(decoder, tmp_path, monkeypatc
 def test_sizes_suit_the_machine():
     cpu = torch.device("cpu")
     small = Pace.of(cpu, 100, cores=2)
-    assert (small.processes, small.finders) == (False, 1)
+    assert (small.processes, small.workers) == (False, 2)
     large = Pace.of(cpu, 1000, cores=16)
-    assert (large.processes, large.finders) == (True, 8)
+    assert (large.processes, large.workers) == (True, 8)
     assert not Pace.of(cpu, 3, cores=16).processes
     assert Pace.of(cpu, 1000, cores=16, batch_size=8).group == 2
     assert Pace.of(cpu, 0).group == 1

@@ -1,8 +1,6 @@
 """Faults in the middle of many photos: what is done is kept, and only the guilty photo fails."""
 
-import sys
 import time
-from typing import NoReturn
 
 import pytest
 from PIL import Image
@@ -12,14 +10,13 @@ from deca_cli.errors import DeviceError
 from deca_cli.packs.store import load_pack
 from deca_cli.photo import sighting
 from deca_cli.photo.face import Face
-from deca_cli.pipeline import batch, workers
+from deca_cli.pipeline import batch
 from deca_cli.pipeline.batch import reconstruct
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.settings import Settings
-from deca_cli.pipeline.workers import SWITCH_S, Workers
 
-PACE = Pace(batch_size=5, group=3, finders=2, processes=False, savers=2)
+PACE = Pace(batch_size=5, group=3, groups=1, workers=2, processes=False)
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +52,15 @@ def collect(photos, decoder, output, debug=False) -> tuple[list, Exception | Non
 
 def spoil_decoding(monkeypatch, decoder, guilty, error) -> list[int]:
     """Let decoding raise for every batch that holds one of the photos; gives the sizes of the batches."""
-    real, sizes = Decoder.decode_many, []
+    real, sizes = Decoder.decode_faces, []
 
-    def decode_many(self, asked) -> object:
+    def decode_faces(self, asked) -> object:
         sizes.append(len(asked))
-        if any(photo.path.stem in guilty for photo, _ in asked):
+        if any(one.photo.path.stem in guilty for one in asked):
             raise error
         return real(self, asked)
 
-    monkeypatch.setattr(Decoder, "decode_many", decode_many)
+    monkeypatch.setattr(Decoder, "decode_faces", decode_faces)
     return sizes
 
 
@@ -107,7 +104,7 @@ def test_an_error_that_ends_the_run_is_raised_after_all_that_is_written_is_given
 ):
     real, calls = batch.fit_together, []
 
-    def fit_together(*given: object, **named: object) -> None:
+    def fit_together(*given: object, **named: object) -> object:
         calls.append(1)
         if len(calls) == 4:
             for _ in range(3000):
@@ -115,7 +112,7 @@ def test_an_error_that_ends_the_run_is_raised_after_all_that_is_written_is_given
                     break
                 time.sleep(0.01)
             raise error
-        real(*given, **named)
+        return real(*given, **named)
 
     monkeypatch.setattr(batch, "fit_together", fit_together)
     monkeypatch.setattr(batch._Flow, "_finished", lambda *_, **__: iter(()))  # nothing is given out before
@@ -135,18 +132,3 @@ def test_with_debug_a_fault_ends_the_run_but_hides_nothing_that_is_written(
     assert ending is error
     assert [outcome.status for outcome in outcomes[:5]] == ["done"] * 4 + ["failed"]
     assert {o.photo.stem for o in outcomes if o.status == "done"} == whole(tmp_path / "out")
-
-
-def test_workers_leave_the_switch_interval_as_it_was_also_if_they_cannot_start(monkeypatch):
-    before = sys.getswitchinterval()
-    with Workers(PACE):
-        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
-    assert sys.getswitchinterval() == before
-
-    def no_threads(*_: object) -> NoReturn:
-        raise OSError("no threads left")
-
-    monkeypatch.setattr(workers, "ThreadPoolExecutor", no_threads)
-    with pytest.raises(OSError, match="no threads"):
-        Workers(PACE)
-    assert sys.getswitchinterval() == before

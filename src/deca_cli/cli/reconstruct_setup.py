@@ -76,6 +76,7 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         DecaError: something asked for is not here.
     """
     from deca_cli.photo.detectors import choose_detector
+    from deca_cli.pipeline.crew import start_early
     from deca_cli.pipeline.pace import Pace
     from deca_cli.pipeline.start import (
         choose_device,
@@ -83,7 +84,6 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         choose_precision,
         set_threads,
     )
-    from deca_cli.pipeline.workers import start_early
 
     set_threads(job.threads)
     choose_detector(job.settings.detector)  # a wrong name is told before anything is loaded
@@ -119,7 +119,7 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         )
     _compile_kernels(console)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
-    decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on)
+    decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole="obj" in job.settings.formats)
     if job.compiled:
         _warm_up(decoder, pace, console)
     return Setup(decoder, pace, precision)

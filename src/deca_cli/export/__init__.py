@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
-    from deca_cli.export.overlay import Pictures, Shapes
+    from deca_cli.export.overlay import Pictures
 
     Writer = Callable[[Capture, Pictures, Path], list[Path]]
 
@@ -32,17 +32,11 @@ FORMATS: Mapping[str, Writer] = {
 }
 
 
-# Formats that draw the head anew, on the capture's device.
-DRAWN = frozenset({"obj", "depth", "normals"})
+# Formats that need more of a capture than landmarks and parameters.
+OF_THE_MESH = frozenset({"obj", "depth", "normals"})
 
 
-def save(
-    capture: Capture,
-    folder: Path,
-    formats: Sequence[str],
-    request: Mapping[str, object],
-    shapes: Shapes | None = None,
-) -> list[Path]:
+def save(capture: Capture, folder: Path, formats: Sequence[str], request: Mapping[str, object]) -> list[Path]:
     """Write one face; the overlay and the parameters always, the rest on request.
 
     Args:
@@ -50,7 +44,6 @@ def save(
         folder: where its files go; made if missing.
         formats: names in `FORMATS`.
         request: kept in `params.json`, so that `--resume` can tell whether the same was asked for.
-        shapes: of `overlay.shapes_of`, if they are drawn already.
 
     Returns:
         The files written. `params.json` is the last: where it is, the result is whole.
@@ -60,7 +53,7 @@ def save(
     """
     make_folder(folder)
     remove_file(folder / PARAMS_JSON)
-    pictures = draw(capture, shapes)
+    pictures = draw(capture)
     files = [write_overlay(pictures, folder)]
     for name in formats:
         files += FORMATS[name](capture, pictures, folder)

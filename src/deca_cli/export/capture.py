@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deca_cli.export.shape_layers import Layers
     from deca_cli.photo.crop import PixelBox
     from deca_cli.photo.read import Photo
 
@@ -66,6 +67,7 @@ class Capture:
     pixel_offset: float  # how the pack joins NDC and pixel indices, see heads.camera
     detail: Detail | None
     draw_on: str = "cpu"  # device on which its pictures are drawn
+    layers: Layers | None = None  # for the overlay, if they are drawn already
 
     @cached_property
     def arkit(self) -> dict[str, float]:

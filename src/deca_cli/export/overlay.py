@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 GAP = 1 / 128  # of a panel's longer side, white, between panels
 
 
-Shapes = tuple[np.ndarray, np.ndarray | None]
-
-
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """The panels, uint8 [H, W, 3] RGB, all of one size."""
@@ -37,25 +34,15 @@ class Pictures:
         return {name: picture for name, picture in every.items() if picture is not None}
 
 
-def shapes_of(capture: Capture) -> Shapes:
-    """The part of `draw` that needs the renderer: the panels with the coarse and the detailed shape."""
-    return draw_shapes(capture, shrink(capture.photo.pixels, PANEL_MAX_SIDE))
-
-
-def draw(capture: Capture, shapes: Shapes | None = None) -> Pictures:
-    """Draw all panels at the photo's resolution, at most `PANEL_MAX_SIDE` on the longer side.
-
-    Args:
-        capture: the face.
-        shapes: of `shapes_of`, if they are drawn already.
-    """
+def draw(capture: Capture) -> Pictures:
+    """Draw all panels at the photo's resolution, at most `PANEL_MAX_SIDE` on the longer side."""
     photo = shrink(capture.photo.pixels, PANEL_MAX_SIDE)
     size = (photo.shape[1], photo.shape[0])
     scale = np.array(size) / (capture.photo.width, capture.photo.height)
     points = (
         capture.landmarks_2d_px + 0.5
     ) * scale - 0.5  # scaled about the picture's edge, not its first pixel
-    shape, detail = shapes if shapes is not None else draw_shapes(capture, photo)
+    shape, detail = draw_shapes(capture, photo)
     return Pictures(
         input=photo,
         landmarks=draw_landmarks(photo, points, capture.landmarks_visible),

@@ -42,9 +42,13 @@ def write_picture(path: Path, picture: np.ndarray) -> Path:
 
 def shrink(picture: np.ndarray, longest: int) -> np.ndarray:
     """The picture with its longer side at most `longest` pixels; as it is where that holds already."""
-    height, width = picture.shape[:2]
-    if max(height, width) <= longest:
+    size = shrunk_size(picture.shape[1], picture.shape[0], longest)
+    if size == picture.shape[1::-1]:
         return picture
-    scale = longest / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def shrunk_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Width and height of what `shrink` gives."""
+    scale = min(1.0, longest / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -44,6 +44,10 @@ class Region:
         """Index of the rectangle in an array [H, W, ...]."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def scaled(self, factor: int) -> Region:
+        """The rectangle on a picture that is so many times as large."""
+        return Region(factor * self.left, factor * self.top, factor * self.right, factor * self.bottom)
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -115,7 +119,12 @@ def positions_on(capture: Capture, points_px: np.ndarray, picture_size: tuple[in
 def head_region(capture: Capture, picture_size: tuple[int, int]) -> Region:
     """The part of the picture that the head can touch; it may be empty."""
     places = positions_on(capture, capture.vertices_px, picture_size)
-    (left, top), (right, bottom) = places.min(axis=0), places.max(axis=0)
+    return region_of(places.min(axis=0), places.max(axis=0), picture_size)
+
+
+def region_of(low: np.ndarray, high: np.ndarray, picture_size: tuple[int, int]) -> Region:
+    """The whole pixels of a picture between two corners [2], given as positions from its top left edge."""
+    (left, top), (right, bottom) = low, high
     width, height = picture_size
     x0, y0 = (min(max(math.floor(low), 0), size) for low, size in ((left, width), (top, height)))
     x1, y1 = (min(max(math.ceil(high), 0), size) for high, size in ((right, width), (bottom, height)))

@@ -1,7 +1,7 @@
 """Cut the square that the networks look at out of a photo (specification, section 2)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import cv2
@@ -13,6 +13,9 @@ from deca_cli.photo.read import Photo
 
 PixelBox = tuple[float, float, float, float]
 """Left, top, right, bottom in photo pixels, the centre of the top left pixel at (0, 0)."""
+
+Square = tuple[float, float, float]
+"""Left, top and side in photo pixels."""
 
 # Section 2.2: a box around 68 landmarks is widened by 1.1 before the zoom of 1.25, the box of a detector is not;
 # but a detector's box starts above the brows, so its centre moves down by 0.12 of its side.
@@ -89,8 +92,7 @@ def crop_face(
     Raises:
         InputError: the box is empty, not finite, or covers less than a few pixels.
     """
-    left, top, side = square_around(box_px, preprocessing, box_kind)
-    return _cut(photo, left, top, side, preprocessing)
+    return cut_square(photo, square_around(box_px, preprocessing, box_kind), preprocessing)
 
 
 def crop_whole(photo: Photo, preprocessing: CropRule) -> Crop:
@@ -99,10 +101,14 @@ def crop_whole(photo: Photo, preprocessing: CropRule) -> Crop:
     The longer side fills the crop, first pixel centre to last; a photo that is not square gets black bars of
     equal width (the official release would turn it, specification B23).
     """
+    return cut_square(photo, square_of_whole(photo), preprocessing)
+
+
+def square_of_whole(photo: Photo) -> Square:
+    """Left, top and side in photo pixels of the square that `crop_whole` cuts."""
     width, height = photo.width, photo.height
     side = float(max(width, height) - 1)
-    left, top = (width - 1 - side) / 2, (height - 1 - side) / 2
-    return _cut(photo, left, top, side, preprocessing)
+    return (width - 1 - side) / 2, (height - 1 - side) / 2, side
 
 
 def whole_box(photo: Photo) -> PixelBox:
@@ -134,7 +140,7 @@ def check_box(photo: Photo, box_px: PixelBox) -> None:
 
 def square_around(
     box_px: PixelBox, rule: CropRule, box_kind: Literal["landmarks", "detector"] = "landmarks"
-) -> tuple[float, float, float]:
+) -> Square:
     """Left, top and side in photo pixels of the square to cut around a face (specification, section 2.2).
 
     Raises:
@@ -165,8 +171,9 @@ def _official(rule: CropRule) -> bool:
     return rule.pixel_offset == 0.0
 
 
-def _cut(photo: Photo, left: float, top: float, side: float, rule: CropRule) -> Crop:
+def cut_square(photo: Photo, square: Square, rule: CropRule) -> Crop:
     """Sample the square; the official span of S - 1 pixels puts corner pixel centres on the square's corners."""
+    left, top, side = square
     step = side / (rule.image_size - 1)
     indices = np.arange(rule.image_size, dtype=np.float64)
     columns, rows = left + step * indices, top + step * indices
@@ -174,8 +181,15 @@ def _cut(photo: Photo, left: float, top: float, side: float, rule: CropRule) -> 
         sampled = _sample_averaged(photo.pixels, rows, columns, int(step))
     else:
         sampled = _sample(photo.pixels, rows, columns)
+    return replace(uncut(square, rule), image=sampled)
+
+
+def uncut(square: Square, rule: CropRule) -> Crop:
+    """What `cut_square` gives, but for the image, which is empty: [3, 0, 0]."""
+    left, top, side = square
+    step = side / (rule.image_size - 1)
     to_photo = np.array([[step, 0.0, left], [0.0, step, top], [0.0, 0.0, 1.0]])
-    return Crop(sampled, to_photo, (left, top, left + side, top + side))
+    return Crop(np.empty((3, 0, 0), np.float32), to_photo, (left, top, left + side, top + side))
 
 
 def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

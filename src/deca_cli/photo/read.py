@@ -32,7 +32,8 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        pixels: uint8 [H, W, 3], RGB as stored in the file (colour profiles are not applied), EXIF rotation applied.
+        pixels: uint8 [H, W, 3], RGB as stored in the file (colour profiles are not applied), EXIF rotation applied;
+            [H, W, 0] where somebody else has them, see `outline`.
         path: the file it came from.
         name: file name without its ending.
     """
@@ -50,6 +51,10 @@ class Photo:
     def width(self) -> int:
         """Width in pixels."""
         return int(self.pixels.shape[1])
+
+    def outline(self) -> "Photo":
+        """The photo without its pixels: its size, path and name."""
+        return Photo(np.empty((self.height, self.width, 0), np.uint8), self.path, self.name)
 
 
 def read_photo(path: str | Path) -> Photo:

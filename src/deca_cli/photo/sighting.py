@@ -40,6 +40,6 @@ def sight(path: Path, detector: str | None) -> Sighting:
     return Sighting(photo, faces, read - start, time.perf_counter() - read)
 
 
-def look_again(path: Path, detector: str) -> list[Face]:
-    """Search a photo thoroughly; it is read once more, as the first reading may have been in another process."""
-    return find_faces(read_photo(path), detector=detector, thorough=True)
+def look_again(photo: Photo, detector: str) -> list[Face]:
+    """Search a photo thoroughly."""
+    return find_faces(photo, detector=detector, thorough=True)

@@ -1,44 +1,38 @@
 """From files to files for many photos: reading and finding, fitting, drawing and writing overlap; order is kept.
 
-Each photo goes the way that `fit.fit_faces`, `Decoder.decode` and `export.save` describe. Here finders work ahead, photos
-are fitted in groups so that the networks see large batches, and savers work behind. Queues are bounded, so memory does
-not grow with the number of photos. One bad photo never costs another one's result.
+Each photo goes the way that `fit.fit_faces`, `Decoder.decode` and `export.save` describe. Here workers read photos ahead
+and look for faces, photos are fitted in groups so that the networks see large batches, and workers write behind.
+Queues are bounded, so memory does not grow with the number of photos. One bad photo never costs another one's result.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DecaError, InputError
-from deca_cli.export import DRAWN, save
 from deca_cli.export.names import result_names
-from deca_cli.export.overlay import shapes_of
-from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
-from deca_cli.photo.detectors import LBP, choose_detector
-from deca_cli.photo.sighting import look_again, sight
+from deca_cli.photo.detectors import choose_detector
+from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, StoppedError
+from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.decoding import decode_together
 from deca_cli.pipeline.encoding import Batches
-from deca_cli.pipeline.lockstep import fit_together
+from deca_cli.pipeline.lockstep import Fitting, fit_together
 from deca_cli.pipeline.pace import Pace
+from deca_cli.pipeline.pages import Pages
 from deca_cli.pipeline.reasons import doubt, no_face_reason
-from deca_cli.pipeline.resume import Earlier, face_folder
+from deca_cli.pipeline.resume import Earlier
 from deca_cli.pipeline.task import Task, bytes_guess
-from deca_cli.pipeline.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
     from deca_cli.pipeline.captures import Decoder
     from deca_cli.pipeline.settings import Settings
-
-    Faces = tuple[FaceResult, ...]
 
 BYTES_IN_FLIGHT = 10**9  # of photos between reading and writing; one photo may be larger
 
@@ -52,6 +46,7 @@ def reconstruct(
     pace: Pace | None = None,
     names: Sequence[Sequence[str]] | None = None,
     debug: bool = False,
+    crew: Crew | None = None,
 ) -> Iterator[Outcome]:
     """Reconstruct photos; outcomes come in the order of the photos, each after its files are written.
 
@@ -63,6 +58,7 @@ def reconstruct(
         pace: sizes of batches and queues; chosen for the machine if left out.
         names: of `result_names`, if the photos are a share of more; worked out for these alone if left out.
         debug: let an unexpected exception end the run instead of only counting the photo as failed.
+        crew: workers that were started before; they are ended here.
 
     Raises:
         OutputError: results cannot be written, which no other photo would mend; its outcome is given out before.
@@ -72,158 +68,165 @@ def reconstruct(
     """
     pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
-    with Workers(pace, drawing=decoder.draw_on == "cpu") as workers:
-        yield from _Flow(decoder, settings, output, pace, workers, debug).run(photos, every)
+    crew = crew or Crew(pace.workers, processes=pace.processes, drawing=decoder.draw_on == "cpu")
+    with crew:
+        yield from _Flow(decoder, settings, output, pace, crew, debug).run(photos, every)
+
+
+class _Group:
+    """Photos that are fitted together, and how far they are."""
+
+    def __init__(self, tasks: list[Task], fitting: Fitting) -> None:
+        self.tasks = tasks
+        self.steps = fit_together([task for task in tasks if task.seen is not None], fitting)
+        self.ready: Callable[[], bool] = lambda: True
+
+    def go_on(self) -> bool:
+        """Do what can be done without waiting; whether nothing is left to do."""
+        while self.ready():
+            following = next(self.steps, None)
+            if following is None:
+                return True
+            self.ready = following
+        return False
 
 
 class _Flow:
     """A run under way."""
 
     def __init__(
-        self, decoder: Decoder, settings: Settings, output: Path, pace: Pace, workers: Workers, debug: bool
+        self, decoder: Decoder, settings: Settings, output: Path, pace: Pace, crew: Crew, debug: bool
     ) -> None:
         self.decoder, self.settings, self.output = decoder, settings, output
-        self.pace, self.workers, self.debug = pace, workers, debug
+        self.pace, self.crew, self.debug = pace, crew, debug
         given = settings.whole_photo or settings.box_px is not None
         # By its own name: choosing anew in every process would load torch there.
         self.detector = None if given else choose_detector(settings.detector).name
-        self.encoding, self.decoding = Batches(pace.batch_size), Batches(pace.batch_size)
+        side = decoder.pack.deca.preprocessing.image_size
+        pages = Pages(crew.slate, pace.groups, pace.page, side)
+        self.fitting = Fitting(
+            decoder.pack, settings, crew, pages, Batches(pace.batch_size), self.detector, pace.padded
+        )
+        self.decoding = Batches(pace.batch_size)
+        self.shared = Shared(decoder.topology, *decoder.detail_topology)
+        crew.teach(self.shared)
         self.bytes_in_flight = 0
-        self.behind: deque[Task] = deque()  # fitted, in order, perhaps not written yet
-        self.stop = Event()  # no further file shall be written
-        self.drawing = Lock()
+        self.waiting: deque[Task] = deque()  # not begun
+        self.ahead: deque[Task] = deque()  # begun, in order, but in no group yet
+        self.groups: list[_Group] = []  # being fitted
+        self.flying: deque[Task] = deque()  # begun, in order, and not given out
 
     def run(self, photos: Sequence[Path], names: Sequence[Sequence[str]]) -> Iterator[Outcome]:
+        pairs = zip(photos, names, strict=True)
+        self.waiting = deque(Task(number, path, own) for number, (path, own) in enumerate(pairs))
+        settings = self.settings
+        earlier = Earlier.read(self.output, settings, self.decoder.fingerprint) if settings.resume else None
         try:
-            for group in self._groups(photos, names):
-                self._fit(group)
-                self._decode_and_save(group)
-                yield from self._finished(leave=self.pace.write_behind)
-            yield from self._finished(leave=0)
+            while self.waiting or self.flying:
+                moved = [self._begin(earlier), self._form_groups(), self._advance()]
+                for outcome in self._finished():
+                    moved.append(True)
+                    yield outcome
+                self.crew.take(wait=not any(moved))
         except (Exception, KeyboardInterrupt):
             yield from self._written()
             raise
-        finally:
-            self.stop.set()
 
-    def _groups(self, photos: Sequence[Path], names: Sequence[Sequence[str]]) -> Iterator[list[Task]]:
-        """Tasks in order, read and looked at, as many as are fitted together."""
-        settings = self.settings
-        earlier = Earlier.read(self.output, settings, self.decoder.fingerprint) if settings.resume else None
-        waiting = deque(zip(photos, names, strict=True))
-        ahead: deque[Task] = deque()
-        group: list[Task] = []
-        while waiting or ahead:
-            while waiting and (not ahead or self._has_room(len(ahead))):
-                path, own_names = waiting.popleft()
-                task = Task(path, own_names)
-                task.outcome = earlier.outcome(path, self.output / own_names[0]) if earlier else None
-                if task.outcome is None:
-                    task.bytes_guess = bytes_guess(path)
-                    self.bytes_in_flight += task.bytes_guess
-                    task.seeing = self.workers.sight(path, self.detector)
-                ahead.append(task)
-            task = ahead.popleft()
-            self._see(task)
-            group.append(task)
-            if len(group) >= self.pace.group or self.bytes_in_flight > BYTES_IN_FLIGHT:
-                yield group
-                group = []
-        if group:
-            yield group
+    def _begin(self, earlier: Earlier | None) -> bool:
+        """Let photos be read, as many as there is room for; whether there was any."""
+        begun = False
+        while self.waiting and self._has_room():
+            task = self.waiting[0]
+            if earlier is not None:
+                task.outcome = earlier.outcome(task.path, self.output / task.names[0])
+            if task.outcome is None:
+                worker = self.crew.least_busy()
+                if self.crew.workers[worker].busy >= self.pace.queued:
+                    return begun
+                task.worker, task.bytes_guess = worker, bytes_guess(task.path)
+                task.seeing = self.crew.post(worker, [Sight(task.number, task.path, self.detector)])[0]
+                self.bytes_in_flight += task.bytes_guess
+            self.waiting.popleft()
+            self.ahead.append(task)
+            self.flying.append(task)
+            begun = True
+        return begun
 
-    def _has_room(self, ahead: int) -> bool:
-        return ahead < self.pace.read_ahead and self.bytes_in_flight < BYTES_IN_FLIGHT
+    def _has_room(self) -> bool:
+        if not self.flying:
+            return True
+        return len(self.flying) < self.pace.most_flying and self.bytes_in_flight < BYTES_IN_FLIGHT
+
+    def _form_groups(self) -> bool:
+        """Put photos that have been read together, always the same number in their order; whether there was a group."""
+        formed = False
+        while self.ahead and len(self.groups) < self.pace.groups:
+            tasks, size = [], 0
+            for task in self.ahead:
+                if not (task.outcome or (task.seeing is not None and task.seeing.done)):
+                    return formed
+                tasks.append(task)
+                size += task.bytes_guess
+                if len(tasks) >= self.pace.group or size > BYTES_IN_FLIGHT // 4:
+                    break
+            else:
+                if self.waiting:
+                    return formed  # more will come
+            for task in tasks:
+                self.ahead.popleft()
+                self._see(task)
+            self.groups.append(_Group(tasks, self.fitting))
+            formed = True
+        return formed
 
     def _see(self, task: Task) -> None:
         if task.seeing is None:
             return
-        try:
-            task.seen = self.workers.answer(task.seeing, sight, task.path, self.detector)
-        except Exception as error:  # noqa: BLE001 - told when the photo's turn comes
-            task.error = error
+        if task.seeing.error is not None:
+            task.error = task.seeing.error
         else:
+            task.seen = task.seeing.value
             task.clock.add("read", task.seen.read_s)
             task.clock.add("find", task.seen.find_s)
         task.seeing = None
 
-    def _fit(self, group: Sequence[Task]) -> None:
-        """Answer all questions about the photos of a group, those of the same round together."""
+    def _advance(self) -> bool:
+        """Go on with every group that waits for nothing; whether one came to its end."""
+        done = [group for group in self.groups if group.go_on()]
+        for group in done:
+            self.groups.remove(group)
+            self._decode_and_save(group.tasks)
+        return bool(done)
 
-        def thorough(task: Task) -> Future:
-            return self.workers.look_again(task.path, self.detector or LBP)
-
-        def found(task: Task, future: Future) -> list:
-            return self.workers.answer(future, look_again, task.path, self.detector or LBP)
-
-        fit_together(
-            [task for task in group if task.seen is not None],
-            self.decoder.pack,
-            self.settings,
-            self.encoding,
-            self.workers.cutters,
-            look=thorough,
-            found=found,
-            padded=self.pace.padded,
-        )
-
-    def _decode_and_save(self, group: Sequence[Task]) -> None:
-        captures = decode_together(group, self.decoder, self.decoding)
-        for task in group:
-            task.seen, task.fits = None, []  # the captures hold the photo until it is written
+    def _decode_and_save(self, tasks: Sequence[Task]) -> None:
+        captures = decode_together(tasks, self.decoder, self.decoding)
+        for task in tasks:
+            task.seen, task.fits = None, []
             if task in captures:
-                task.saving = self.workers.savers.submit(self._save, task, captures.pop(task))
-            self.behind.append(task)
+                save = Save(
+                    task.number,
+                    task.path,
+                    task.names,
+                    self._light(captures.pop(task)),
+                    self.settings,
+                    self.output,
+                )
+                task.saving = self.crew.post(task.worker, [save])[0]
+            elif task.worker >= 0:
+                self.crew.post(task.worker, [Drop(task.number, task.path)])
+            task.fitted = True
 
-    def _save(self, task: Task, captures: Sequence[Capture]) -> Faces:
-        """Draw and write the faces of one photo; in a thread."""
-        if self.stop.is_set():
-            raise _StoppedError
-        try:
-            with task.clock.stage("draw and save"):
-                return self._write(task, captures)
-        except DecaError as error:
-            if not isinstance(error, InputError):
-                self.stop.set()
-            raise
+    def _light(self, captures: Sequence[Capture]) -> list[Capture]:
+        """Captures without what the worker knows; processes have no GPU of their own, and draw maps on the CPU."""
+        light = [self.shared.without(capture) for capture in captures]
+        return [replace(one, draw_on="cpu") for one in light] if self.pace.processes else light
 
-    def _write(self, task: Task, captures: Sequence[Capture]) -> Faces:
-        folder = claim_folder(self.output, task.names, task.path)
-        results = []
-        for capture in captures:
-            where = face_folder(folder, capture.face_number)
-            files = self._files(capture, where)
-            relative = where.relative_to(self.output).as_posix()
-            names = tuple(file.name for file in files)
-            results.append(FaceResult(relative, names, tuple(capture.box_px), capture.face_score))
-        return tuple(results)
-
-    def _files(self, capture: Capture, where: Path) -> list[Path]:
-        """Draw and write one face: in this thread, or, if there are worker processes, in one of them.
-
-        Processes have no GPU of their own. What they would have to draw on it is drawn here: the panels, by one thread
-        at a time; if maps or textures are asked for too, everything.
-        """
-        formats, request = self.settings.formats, self.settings.request()
-        on_gpu = capture.draw_on != "cpu"
-        if not self.pace.processes or (on_gpu and DRAWN & set(formats)):
-            return save(capture, where, formats, request)
-        shapes = None
-        if on_gpu:
-            with self.drawing:
-                shapes = shapes_of(capture)
-            capture = replace(capture, draw_on="cpu")
-        return self.workers.write(save, capture, where, formats, request, shapes)
-
-    def _finished(self, *, leave: int) -> Iterator[Outcome]:
-        """Outcomes in order, of all that are done, waiting until no more than `leave` are left."""
-        while self.behind:
-            task = self.behind[0]
-            undone = task.saving is not None and not task.saving.done()
-            if undone and len(self.behind) <= leave and self.bytes_in_flight < BYTES_IN_FLIGHT:
-                return
+    def _finished(self) -> Iterator[Outcome]:
+        """Outcomes in order, of all that are over."""
+        while self.flying and self.flying[0].over:
+            task = self.flying[0]
             outcome, ending = self._outcome(task)
-            self.behind.popleft()
+            self.flying.popleft()
             self.bytes_in_flight -= task.bytes_guess
             yield outcome
             if ending is not None:
@@ -234,11 +237,13 @@ class _Flow:
 
         In order, too; what was not begun is not given out.
         """
-        self.stop.set()
-        self.workers.savers.shutdown(wait=True, cancel_futures=True)
-        for task in self.behind:
-            saving = task.saving
-            if saving is not None and (saving.cancelled() or isinstance(saving.exception(), _StoppedError)):
+        self.crew.slate.stop()
+        while any(task.saving is not None and not task.saving.done for task in self.flying):
+            self.crew.take(wait=True)
+        for task in self.flying:
+            if task.outcome is None and not task.fitted:
+                continue
+            if task.saving is not None and isinstance(task.saving.error, StoppedError):
                 continue
             yield self._outcome(task)[0]
 
@@ -246,11 +251,17 @@ class _Flow:
         """What became of a photo, and the error that ends the run with it, if there is one."""
         if task.outcome is not None:
             return task.outcome, None
-        error = task.error
-        faces: Faces = ()
+        error, faces = task.error, ()
         if error is None and task.saving is not None:
-            error = task.saving.exception()
-            faces = () if error else task.saving.result()
+            error = task.saving.error
+            if error is None:
+                faces, seconds = task.saving.value
+                task.clock.add("draw and save", seconds)
+        return self._described(task, faces, error)
+
+    def _described(
+        self, task: Task, faces: tuple[FaceResult, ...], error: BaseException | None
+    ) -> tuple[Outcome, BaseException | None]:
         seconds = task.clock.seconds
         if isinstance(error, InputError):
             return Outcome(task.path, FAILED, str(error), seconds=seconds), None
@@ -261,13 +272,8 @@ class _Flow:
             failed = Outcome(task.path, FAILED, f"{task.path}: {reason}", seconds=seconds)
             return failed, error if self.debug else None
         if not faces:
-            return Outcome(
-                task.path, NO_FACE, no_face_reason(task.path, self.settings), seconds=seconds
-            ), None
+            reason = no_face_reason(task.path, self.settings)
+            return Outcome(task.path, NO_FACE, reason, seconds=seconds), None
         least = self.decoder.pack.manifest.least_face_score
         warning = doubt(task.path, [face.face_score for face in faces], least)
         return Outcome(task.path, DONE, warning=warning, faces=faces, seconds=seconds), None
-
-
-class _StoppedError(Exception):
-    """A photo that was not written because the run ends."""

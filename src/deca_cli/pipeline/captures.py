@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from deca_cli.export.capture import Capture, Detail, Topology
+from deca_cli.export.pictures import PANEL_MAX_SIDE, shrunk_size
+from deca_cli.export.shape_layers import Heads, Layers, draw_layers_together
 from deca_cli.heads.camera import ndc_to_photo_pixels
 from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degrees
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.packs.fingerprint import pack_fingerprint
-from deca_cli.render.uv import DETAIL_NORMALS, UvChart, detail_vertices, make_chart, world2uv
+from deca_cli.render.uv import (
+    DETAIL_NORMALS,
+    UvChart,
+    detail_vertices,
+    make_chart,
+    uv_to_ndc,
+    world2uv,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +35,16 @@ if TYPE_CHECKING:
     from deca_cli.packs.store import Pack
     from deca_cli.photo.read import Photo
     from deca_cli.pipeline.fit import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class One:
+    """One face to decode."""
+
+    photo: Photo  # its outline will do
+    fit: Fit
+    number: int  # 1 is the largest of its photo
+    count: int  # faces of that photo
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +59,7 @@ class Decoder:
         UvChart | None
     )  # vertices and triangles of the detail mesh: the pack's own, or those of the chart
     draw_on: str = "cpu"  # device on which pictures are drawn
+    whole: bool = True  # captures hold the meshes, too, not only what overlay, landmarks and parameters need
 
     def __post_init__(self) -> None:
         if self.draw_on != "cpu" and self.draw_on != str(self.device):
@@ -50,12 +71,14 @@ class Decoder:
         return self.pack.deca.head.template_vertices.device
 
     @staticmethod
-    def of(pack: Pack, *, draw_on: str = "cpu") -> Decoder:
+    def of(pack: Pack, *, draw_on: str = "cpu", whole: bool = True) -> Decoder:
         """Prepare a pack.
 
         Args:
             pack: the model.
-            draw_on: `cpu`, or the pack's CUDA device if it has the compiled rasteriser.
+            draw_on: `cpu`, or the pack's CUDA device if it has the compiled rasteriser; then captures come with the
+                layers of their overlays.
+            whole: whether meshes are asked for.
         """
         assets, head = pack.assets, pack.deca.head
         mirror = assets.mirror_vertices
@@ -73,33 +96,24 @@ class Decoder:
             chart = make_chart(parts[0], parts[1], parts[2], size).to(device)
             own = load_detail_mesh(pack.folder, size, len(assets.template_vertices))
             mesh = chart if own is None else own.to(device)
-        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh, draw_on)
+        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh, draw_on, whole)
 
     def decode(self, photo: Photo, fits: Sequence[Fit]) -> list[Capture]:
         """Decode all faces of a photo together."""
-        return self.decode_many([(photo, fits)])[0]
+        return self.decode_faces([One(photo, fit, number, len(fits)) for number, fit in enumerate(fits, 1)])
 
     @torch.inference_mode()
-    def decode_many(self, photos: Sequence[tuple[Photo, Sequence[Fit]]]) -> list[list[Capture]]:
-        """Decode all faces of several photos in one batch; one list for each photo, empty where it has no faces."""
-        flat = [fit for _, fits in photos for fit in fits]
-        if not flat:
-            return [[] for _ in photos]
-        arrays = self._arrays(flat)
-        captures, index = [], 0
-        for photo, fits in photos:
-            captures.append(
-                [
-                    self._capture(
-                        photo, fit, number, len(fits), {n: a[index + number] for n, a in arrays.items()}
-                    )
-                    for number, fit in enumerate(fits)
-                ]
-            )
-            index += len(fits)
-        return captures
+    def decode_faces(self, faces: Sequence[One]) -> list[Capture]:
+        """Decode faces, perhaps of several photos, in one batch."""
+        if not faces:
+            return []
+        arrays = self._arrays([face.fit for face in faces], [face.photo for face in faces])
+        return [
+            self._capture(face, {name: rows[index] for name, rows in arrays.items()})
+            for index, face in enumerate(faces)
+        ]
 
-    def _arrays(self, fits: Sequence[Fit]) -> dict[str, Any]:
+    def _arrays(self, fits: Sequence[Fit], photos: Sequence[Photo]) -> dict[str, Any]:
         """What differs from face to face, by the name in `Capture`: arrays or lists, one row for each fit."""
         preprocessing = self.pack.deca.preprocessing
         codes = Codes.concat([fit.codes for fit in fits])
@@ -108,34 +122,49 @@ class Decoder:
         # Photo pixels per unit of the crop's NDC; the crop is a similarity, so x, y and z share it.
         pixels_per_unit = torch.hypot(to_photo[:, 0, 0], to_photo[:, 1, 0]) * preprocessing.image_size / 2
 
-        def pixels(ndc: Tensor) -> np.ndarray:
+        def pixels(ndc: Tensor) -> Tensor:
             """[B, N, 3] NDC -> float64 [B, N, 3] photo pixels, z too."""
             points = ndc.double()
             flat = ndc_to_photo_pixels(points, to_photo, preprocessing.image_size, preprocessing.pixel_offset)
-            return _array(torch.cat([flat, points[..., 2:] * pixels_per_unit[:, None, None]], dim=2))
+            return torch.cat([flat, points[..., 2:] * pixels_per_unit[:, None, None]], dim=2)
 
+        vertices_px = pixels(head.projected)
+        fine = self.detail_normals(head.vertices, head.normals, head.displacement)
+        drawn = self.draw_on != "cpu"
+        kept = slice(None) if self.whole or not drawn else slice(0, 0)  # of the vertices
         turned = matrix_to_euler_degrees(axis_angle_to_matrix(codes.pose[:, :3]))
         stored = {name: _array(value.flatten(1)) for name, value in codes.items()}
         return {
             "codes": [{name: rows[index] for name, rows in stored.items()} for index in range(len(fits))],
             "head_pose_deg": [tuple(angles) for angles in turned.tolist()],
-            "vertices": _array(head.vertices),
-            "normals": _array(head.normals),
-            "vertices_px": pixels(head.projected),
-            "landmarks_2d_px": pixels(head.landmarks2d)[..., :2],
-            "landmarks_3d_px": pixels(head.landmarks3d),
+            "vertices": _array(head.vertices[:, kept]),
+            "normals": _array(head.normals[:, kept]),
+            "vertices_px": _array(vertices_px[:, kept]),
+            "landmarks_2d_px": _array(pixels(head.landmarks2d)[..., :2]),
+            "landmarks_3d_px": _array(pixels(head.landmarks3d)),
             "landmarks_3d": _array(head.landmarks3d_world),
             "landmarks_visible": _array(head.landmarks_visible),
             "pixels_per_metre": (codes.camera[:, 0].double() * pixels_per_unit).tolist(),
-            "detail": self._details(head),
+            "detail": self._details(head, fine),
+            "layers": self._layers(photos, vertices_px, head.normals, fine) if drawn else [None] * len(fits),
         }
 
-    def _capture(self, photo: Photo, fit: Fit, index: int, count: int, own: Mapping[str, Any]) -> Capture:
-        manifest, preprocessing = self.pack.manifest, self.pack.deca.preprocessing
+    def _layers(
+        self, photos: Sequence[Photo], vertices_px: Tensor, normals: Tensor, fine: Tensor | None
+    ) -> list[Layers]:
+        """What is laid over each photo, drawn on the device of the networks."""
+        model = self.pack.deca.head
+        corners, offset = uv_to_ndc(model.uv_coordinates), self.pack.deca.preprocessing.pixel_offset
+        heads = Heads(vertices_px, normals, fine, model.faces, corners, model.uv_faces, offset)
+        sizes = [(photo.width, photo.height) for photo in photos]
+        return draw_layers_together(heads, sizes, [shrunk_size(*size, PANEL_MAX_SIDE) for size in sizes])
+
+    def _capture(self, face: One, own: Mapping[str, Any]) -> Capture:
+        manifest, preprocessing, fit = self.pack.manifest, self.pack.deca.preprocessing, face.fit
         return Capture(
-            photo=photo,
-            face_number=index + 1,
-            face_count=count,
+            photo=face.photo,
+            face_number=face.number,
+            face_count=face.count,
             found_by=fit.face.source,
             box_px=fit.box_px,
             detection_score=float(fit.face.score),
@@ -168,20 +197,29 @@ class Decoder:
             maps[:, :3], maps[:, 3:], displacement, head.fixed_displacement, head.face_eye_mask
         )
 
-    def _details(self, head: Head) -> list[Detail | None]:
+    def _details(self, head: Head, fine: Tensor | None) -> list[Detail | None]:
         """The detail of every head of a batch (specification 7.1 and 7.4), or None for each."""
-        fine = self.detail_normals(head.vertices, head.normals, head.displacement)
-        if fine is None or self.detail_mesh is None or head.displacement is None:
+        drawn = self.draw_on != "cpu"
+        if fine is None or (drawn and not self.whole):
             return [None] * len(head.vertices)
-        mesh, fixed = self.detail_mesh, self.pack.deca.head.fixed_displacement
-        dense = detail_vertices(mesh, head.vertices, head.normals, head.displacement + fixed)
+        normals = _array(fine)
+        dense = np.empty((len(normals), 0, 3), np.float32)
+        if self.whole and self.detail_mesh is not None and head.displacement is not None:
+            fixed = self.pack.deca.head.fixed_displacement
+            displaced = head.displacement + fixed
+            dense = _array(detail_vertices(self.detail_mesh, head.vertices, head.normals, displaced))
+        faces, coordinates = self.detail_topology
+        return [Detail(normals[index], dense[index], faces, coordinates) for index in range(len(dense))]
+
+    @cached_property
+    def detail_topology(self) -> tuple[np.ndarray, np.ndarray]:
+        """Triangles of the detail mesh, int64 [M, 3], and where its vertices lie in UV, float32 [N, 2]."""
+        mesh = self.detail_mesh
+        if mesh is None or not self.whole:
+            return np.empty((0, 3), np.int64), np.empty((0, 2), np.float32)
         rows, columns = (mesh.texels // mesh.size).float(), (mesh.texels % mesh.size).float()
         coordinates = torch.stack([columns + 0.5, mesh.size - rows - 0.5], dim=1) / mesh.size
-        faces = _array(mesh.faces)
-        return [
-            Detail(_array(fine[index]), _array(dense[index]), faces, _array(coordinates))
-            for index in range(len(dense))
-        ]
+        return _array(mesh.faces), _array(coordinates)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deca_cli.pipeline.captures import One
 from deca_cli.pipeline.clock import Clock
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def decode_together(tasks: Sequence[Task], decoder: Decoder, batches: Batches) -
     Args:
         tasks: photos that have been fitted.
         decoder: the model.
-        batches: how many photos at a time.
+        batches: how many faces at a time.
     """
     ready = [task for task in tasks if task.error is None and task.fits]
     clock = Clock()
@@ -45,9 +46,11 @@ def decode_together(tasks: Sequence[Task], decoder: Decoder, batches: Batches) -
 
 
 def _decode(ready: Sequence[Task], decoder: Decoder, batches: Batches) -> dict[Task, list[Capture]]:
-    def decode(part: slice) -> list[list[Capture]]:
-        return decoder.decode_many(
-            [(task.seen.photo, task.fits) for task in ready[part] if task.seen is not None]
-        )
-
-    return dict(zip(ready, batches.run(decode, len(ready)), strict=True))
+    faces = [
+        One(task.seen.photo, fit, number, len(task.fits))
+        for task in ready
+        if task.seen is not None
+        for number, fit in enumerate(task.fits, 1)
+    ]
+    captures = iter(batches.run(lambda part: decoder.decode_faces(faces[part]), len(faces)))
+    return {task: [next(captures) for _ in task.fits] for task in ready}

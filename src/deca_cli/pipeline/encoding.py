@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    import numpy as np
+
     from deca_cli.packs.store import Pack
-    from deca_cli.photo.crop import Crop
-    from deca_cli.pipeline.fit import Encode, Fit
+    from deca_cli.photo.crop import Crop, PixelBox
+    from deca_cli.photo.face import Face
+    from deca_cli.pipeline.fit import Fit
 
     T = TypeVar("T")
 
@@ -74,29 +77,30 @@ def default_batch_size(device: torch.device) -> int:
     return int(min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1)))
 
 
-def fit_questions(
-    questions: Sequence[tuple[Encode, Sequence[Crop]]], pack: Pack, batches: Batches, *, padded: bool
-) -> list[list[Fit]]:
-    """Answer questions about several photos together.
+def fit_crops_together(
+    faces: Sequence[Face],
+    crops: Sequence[Crop],
+    boxes: Sequence[PixelBox],
+    images: np.ndarray,
+    pack: Pack,
+    batches: Batches,
+    *,
+    padded: bool,
+) -> list[Fit | None]:
+    """A fit for each crop, or None where the model's answer is unusable.
 
     Args:
-        questions: each with its crops.
+        faces: which face each crop is for.
+        crops: the crops, without their images.
+        boxes: the box that each was cut around.
+        images: float32 [B, 3, S, S].
         pack: the model.
         batches: how many at a time.
         padded: fill every batch up to the full size, for compiled networks.
     """
-    faces = [face for question, _ in questions for face in question.faces]
-    boxes = [box for question, _ in questions for box in question.boxes]
-    crops = [crop for _, cut in questions for crop in cut]
 
     def work(part: slice) -> list[Fit | None]:
         pad_to = batches.size if padded else 0
-        return fit_batch(faces[part], crops[part], boxes[part], pack, pad_to=pad_to)
+        return fit_batch(faces[part], crops[part], boxes[part], pack, images=images[part], pad_to=pad_to)
 
-    fits = batches.run(work, len(crops))
-    answers, start = [], 0
-    for question, _ in questions:
-        own = fits[start : start + len(question.faces)]
-        answers.append([fit for fit in own if fit is not None])
-        start += len(question.faces)
-    return answers
+    return batches.run(work, len(crops))

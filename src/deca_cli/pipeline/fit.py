@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,15 @@ import numpy as np
 import torch
 
 from deca_cli.heads.camera import ndc_to_photo_pixels, project
-from deca_cli.photo.crop import LEAST_SIDE, Crop, check_box, crop_face, crop_whole, whole_box
+from deca_cli.photo.crop import (
+    LEAST_SIDE,
+    Crop,
+    check_box,
+    cut_square,
+    square_around,
+    square_of_whole,
+    whole_box,
+)
 from deca_cli.photo.find_faces import Face, find_faces
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
     from deca_cli.networks.deca import Deca
     from deca_cli.networks.preprocessing import Preprocessing
     from deca_cli.packs.store import Pack
-    from deca_cli.photo.crop import PixelBox
+    from deca_cli.photo.crop import PixelBox, Square
     from deca_cli.photo.read import Photo
     from deca_cli.pipeline.clock import Clock
     from deca_cli.pipeline.settings import Settings
@@ -91,7 +100,8 @@ def fit_faces(photo: Photo, pack: Pack, settings: Settings, clock: Clock) -> lis
                 answer = find_faces(photo, detector=settings.detector, thorough=question.thorough)
         else:
             with clock.stage("crop"):
-                crops = cut_crops(photo, question, pack.deca.preprocessing)
+                rule = pack.deca.preprocessing
+                crops = [cut_square(photo, square, rule) for square in squares_of(photo, question, rule)]
             with clock.stage("encode"):
                 answer = fit_crops(question.faces, crops, question.boxes, pack)
 
@@ -139,11 +149,11 @@ def _fit_boxes(faces: Sequence[Face], *, least_score: float) -> Steps:
     return merge_duplicates([fit for fit in done if _is_face(fit, least_score)])
 
 
-def cut_crops(photo: Photo, question: Encode, preprocessing: Preprocessing) -> list[Crop]:
-    """The crops that a question is about."""
+def squares_of(photo: Photo, question: Encode, preprocessing: Preprocessing) -> list[Square]:
+    """The squares that a question is about; of the photo only its size counts."""
     if question.whole:
-        return [crop_whole(photo, preprocessing)]
-    return [crop_face(photo, box, preprocessing) for box in question.boxes]
+        return [square_of_whole(photo)]
+    return [square_around(box, preprocessing) for box in question.boxes]
 
 
 def _is_settled(fit: Fit, turn: int) -> bool:
@@ -190,7 +200,13 @@ def fit_crops(
 
 @torch.inference_mode()
 def fit_batch(
-    faces: Sequence[Face], crops: Sequence[Crop], boxes: Sequence[PixelBox], pack: Pack, *, pad_to: int = 0
+    faces: Sequence[Face],
+    crops: Sequence[Crop],
+    boxes: Sequence[PixelBox],
+    pack: Pack,
+    *,
+    images: np.ndarray | None = None,
+    pad_to: int = 0,
 ) -> list[Fit | None]:
     """Crops that go through the networks together -> a fit for each, or None where the answer is unusable.
 
@@ -199,13 +215,17 @@ def fit_batch(
         crops: the crops.
         boxes: the box that each was cut around.
         pack: the model.
+        images: float32 [B, 3, S, S] of the crops, if they do not hold them themselves.
         pad_to: fill the batch up to this size with empty crops, for networks that are compiled for one size.
     """
     deca = pack.deca
     device = deca.head.template_vertices.device
-    images = np.zeros((max(len(crops), pad_to), *crops[0].image.shape), np.float32)
-    np.stack([crop.image for crop in crops], out=images[: len(crops)])
-    encoding: Encoding = deca.encode(torch.from_numpy(images).to(device))
+    if images is None:
+        images = np.stack([crop.image for crop in crops])
+    there = torch.from_numpy(images).to(device)
+    if len(crops) < pad_to:
+        there = torch.cat([there, there.new_zeros(pad_to - len(crops), *there.shape[1:])])
+    encoding: Encoding = deca.encode(there)
     codes = encoding.codes.select(slice(len(crops)))
     to_photo = torch.from_numpy(np.stack([crop.to_photo for crop in crops])).to(device)
     preprocessing = deca.preprocessing
@@ -215,13 +235,16 @@ def fit_batch(
         preprocessing.image_size,
         preprocessing.pixel_offset,
     )
-    low, high = points.amin(dim=1).tolist(), points.amax(dim=1).tolist()
-    scores = [None] * len(crops) if encoding.face_score is None else encoding.face_score.tolist()
+    found = torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1)
+    if encoding.face_score is not None:
+        found = torch.cat([found, encoding.face_score[: len(crops), None].double()], dim=1)
     fits = [
-        Fit(face, crop, codes.select(index), scores[index], box, (*low[index], *high[index]))
-        for index, (face, crop, box) in enumerate(zip(faces, crops, boxes, strict=True))
+        Fit(face, crop, codes.select(index), score[0] if score else None, box, (x0, y0, x1, y1))
+        for index, (face, crop, box, (x0, y0, x1, y1, *score)) in enumerate(
+            zip(faces, crops, boxes, found.tolist(), strict=True)
+        )
     ]
-    return [fit if np.isfinite(fit.box_px).all() and fit.size > LEAST_SIDE else None for fit in fits]
+    return [fit if all(map(math.isfinite, fit.box_px)) and fit.size > LEAST_SIDE else None for fit in fits]
 
 
 def landmarks_of(deca: Deca, codes: Codes) -> Tensor:

@@ -1,79 +1,105 @@
-"""Fit the faces of several photos side by side: the questions of a round go through the networks in one batch."""
+"""Fit the faces of several photos side by side: the questions of a round go through the networks in one batch.
+
+The pictures are with the workers, which cut the crops into shared memory. While they do, other groups go on: the steps
+here are generators that say what they wait for.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deca_cli.errors import DeviceError
+from deca_cli.photo.crop import uncut
+from deca_cli.photo.detectors import LBP
+from deca_cli.pipeline.bench import Cut, Search
 from deca_cli.pipeline.clock import Clock
-from deca_cli.pipeline.encoding import fit_questions
-from deca_cli.pipeline.fit import Encode, Look, cut_crops, fit_steps
+from deca_cli.pipeline.encoding import fit_crops_together
+from deca_cli.pipeline.fit import Encode, Look, fit_steps, squares_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor, Future
+    from collections.abc import Callable, Collection, Generator, Sequence
 
     from deca_cli.packs.store import Pack
-    from deca_cli.photo.crop import Crop
+    from deca_cli.photo.crop import Crop, PixelBox, Square
     from deca_cli.photo.face import Face
+    from deca_cli.pipeline.crew import Crew, Pending
     from deca_cli.pipeline.encoding import Batches
-    from deca_cli.pipeline.fit import Steps
+    from deca_cli.pipeline.fit import Fit, Steps
+    from deca_cli.pipeline.pages import Page, Pages
     from deca_cli.pipeline.settings import Settings
     from deca_cli.pipeline.task import Task
 
+    Waiting = Generator[Callable[[], bool], None, Any]  # of what is to be true before it goes on
 
-def fit_together(
-    tasks: Sequence[Task],
-    pack: Pack,
-    settings: Settings,
-    batches: Batches,
-    cutters: Executor,
-    *,
-    look: Callable[[Task], Future],
-    found: Callable[[Task, Future], list[Face]],
-    padded: bool,
-) -> None:
-    """Fill `fits`, or `error` where a photo cannot be used, of every task.
 
-    Args:
-        tasks: photos that have been seen.
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """What fitting needs besides the photos.
+
+    Attributes:
         pack: the model.
         settings: what is asked for.
-        batches: how many crops at a time.
-        cutters: threads that cut crops.
-        look: starts a longer search for faces.
-        found: waits for its end.
-        padded: see `fit_questions`.
+        crew: who cuts and searches.
+        pages: where crops come to.
+        batches: how many crops go through the networks at a time.
+        detector: that the crew searches with.
+        padded: fill batches up to their size, for compiled networks.
+    """
+
+    pack: Pack
+    settings: Settings
+    crew: Crew
+    pages: Pages
+    batches: Batches
+    detector: str | None
+    padded: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """One crop that a photo asks about."""
+
+    task: Task
+    face: Face
+    box: PixelBox
+    square: Square
+    crop: Crop  # without its image
+
+
+def fit_together(tasks: Sequence[Task], fitting: Fitting) -> Waiting:
+    """Fill `fits`, or `error` where a photo cannot be used, of every task.
 
     Raises:
         DeviceError: the GPU's memory does not hold a single face.
     """
-    steps = {
-        task: fit_steps(task.seen.photo, pack.manifest.least_face_score, settings)
-        for task in tasks
-        if task.seen
-    }
+    least, settings = fitting.pack.manifest.least_face_score, fitting.settings
+    steps = {task: fit_steps(task.seen.photo, least, settings) for task in tasks if task.seen}
     answers: dict[Task, Any] = dict.fromkeys(steps)
     while answers:
-        questions = _ask(steps, answers)
-        searches = {task: look(task) for task, question in questions.items() if isinstance(question, Look)}
-        encodes = {task: question for task, question in questions.items() if isinstance(question, Encode)}
-        answers = _encode(encodes, pack, batches, cutters, padded=padded)
-        for task, future in searches.items():
-            with task.clock.stage("find"):
-                try:
-                    answers[task] = found(task, future)
-                except Exception as error:  # noqa: BLE001 - told when the photo's turn comes
-                    task.error = error
+        questions = {task: _next(task, steps[task], answer) for task, answer in answers.items()}
+        searches = {
+            task: _search(task, fitting) for task, question in questions.items() if isinstance(question, Look)
+        }
+        answers = yield from _encode(
+            {task: question for task, question in questions.items() if isinstance(question, Encode)}, fitting
+        )
+        if searches:
+            yield _all_done(searches.values())
+        for task, pending in searches.items():
+            if pending.error is not None:
+                task.error = pending.error
+            else:
+                answers[task], seconds = pending.value
+                task.clock.add("find", seconds)
 
 
-def _ask(steps: dict[Task, Steps], answers: dict[Task, Any]) -> dict[Task, Look | Encode]:
-    """Hand every photo its answer and take its next question; a photo without one is done."""
-    questions = {task: _next(task, steps[task], answer) for task, answer in answers.items()}
-    return {task: question for task, question in questions.items() if question is not None}
+def _all_done(pending: Collection[Pending]) -> Callable[[], bool]:
+    return lambda: all(one.done for one in pending)
 
 
 def _next(task: Task, steps: Steps, answer: Any) -> Look | Encode | None:  # noqa: ANN401 - of either question
+    """Hand a photo its answer and take its next question; None if it is done."""
     try:
         question = steps.send(answer)
         if isinstance(question, Look) and not question.thorough and task.seen is not None:
@@ -87,46 +113,98 @@ def _next(task: Task, steps: Steps, answer: Any) -> Look | Encode | None:  # noq
     return None
 
 
-def _encode(
-    questions: dict[Task, Encode], pack: Pack, batches: Batches, cutters: Executor, *, padded: bool
-) -> dict[Task, Any]:
-    crops = _cut(questions, pack, cutters)
-    clock = Clock()
-    asked = [(questions[task], cut) for task, cut in crops.items()]
+def _search(task: Task, fitting: Fitting) -> Pending:
+    search = Search(task.number, task.path, fitting.detector or LBP)
+    return fitting.crew.post(task.worker, [search])[0]
+
+
+def _encode(questions: dict[Task, Encode], fitting: Fitting) -> Waiting:
+    """Fits for every question, as many crops at a time as fit on a page."""
+    answers: dict[Task, list[Fit]] = {}
+    asked: list[_Asked] = []
+    for task, question in questions.items():
+        try:
+            asked += _crops_of(task, question, fitting)
+            answers[task] = []
+        except Exception as error:  # noqa: BLE001, PERF203 - told when the photo's turn comes
+            task.error = error
+    for start in range(0, len(asked), fitting.pages.length):
+        part = asked[start : start + fitting.pages.length]
+        yield fitting.pages.some_free
+        page = fitting.pages.take()
+        try:
+            cuts = _cut(part, page, fitting)
+            yield _all_done(cuts.values())
+            for task, cut in cuts.items():
+                if cut.error is not None:
+                    task.error = cut.error
+                else:
+                    task.clock.add("crop", cut.value)
+            ready = [(place, one) for place, one in enumerate(part) if one.task.error is None]
+            for one, fit in _fit_part(ready, page, fitting):
+                if fit is not None:
+                    answers[one.task].append(fit)
+        finally:
+            fitting.pages.give_back(page)
+    return {task: fits for task, fits in answers.items() if task.error is None}
+
+
+def _crops_of(task: Task, question: Encode, fitting: Fitting) -> list[_Asked]:
+    assert task.seen is not None  # noqa: S101 - only seen photos have questions
+    rule = fitting.pack.deca.preprocessing
+    squares = squares_of(task.seen.photo, question, rule)
+    return [
+        _Asked(task, face, box, square, uncut(square, rule))
+        for face, box, square in zip(question.faces, question.boxes, squares, strict=True)
+    ]
+
+
+def _cut(part: Sequence[_Asked], page: Page, fitting: Fitting) -> dict[Task, Pending]:
+    """Let the workers cut; every one of them gets one message."""
+    rule, first = fitting.pack.deca.preprocessing, page.first
+    by_task: dict[Task, list[Square]] = {}
+    for one in part:
+        by_task.setdefault(one.task, []).append(one.square)
+    by_worker: dict[int, dict[Task, Cut]] = {}
+    for task, squares in by_task.items():
+        cut = Cut(task.number, task.path, squares, rule, fitting.pages.shape, first)
+        by_worker.setdefault(task.worker, {})[task] = cut
+        first += len(squares)
+    return {
+        task: pending
+        for worker, cuts in by_worker.items()
+        for task, pending in zip(cuts, fitting.crew.post(worker, list(cuts.values())), strict=True)
+    }
+
+
+def _fit_part(
+    part: Sequence[tuple[int, _Asked]], page: Page, fitting: Fitting
+) -> list[tuple[_Asked, Fit | None]]:
+    """A fit for each crop of a page; what makes the networks fail costs only the photo that causes it."""
+    if not part:
+        return []
+    places, asked, clock = [place for place, _ in part], [one for _, one in part], Clock()
+    images = page.images[: len(part)] if places[-1] == len(part) - 1 else page.images[places]
     try:
         with clock.stage("encode"):
-            answers = dict(zip(crops, fit_questions(asked, pack, batches, padded=padded), strict=True))
+            fits = fit_crops_together(
+                [one.face for one in asked], [one.crop for one in asked], [one.box for one in asked],
+                images, fitting.pack, fitting.batches, padded=fitting.padded,
+            )  # fmt: skip
     except DeviceError:
         raise
     except Exception as error:  # noqa: BLE001 - told when the photo's turn comes
-        if len(crops) == 1:
-            next(iter(crops)).error = error
-            return {}
-        # One of them is to blame; asked one by one, it costs nobody else's result.
-        every: dict[Task, Any] = {}
-        for task in crops:
-            every |= _encode({task: questions[task]}, pack, batches, cutters, padded=padded)
-        return every
-    total = max(sum(map(len, crops.values())), 1)
-    for task, cut in crops.items():
-        task.clock.add("encode", clock.seconds["encode"] * len(cut) / total)
-    return answers
-
-
-def _cut(questions: dict[Task, Encode], pack: Pack, cutters: Executor) -> dict[Task, list[Crop]]:
-    """The crops of every question, cut in the background; photos that cannot be cut get their error."""
-
-    def cut(task: Task) -> list[Crop]:
-        assert task.seen is not None  # noqa: S101 - only seen photos have questions
-        with task.clock.stage("crop"):
-            return cut_crops(task.seen.photo, questions[task], pack.deca.preprocessing)
-
-    futures = {task: cutters.submit(cut, task) for task in questions}
-    crops: dict[Task, list[Crop]] = {}
-    for task, future in futures.items():
-        error = future.exception()
-        if error is None:
-            crops[task] = future.result()
-        else:
-            task.error = error
-    return crops
+        tasks = list(dict.fromkeys(one.task for one in asked))
+        if len(tasks) == 1:
+            tasks[0].error = error
+            return []
+    else:
+        for one in asked:
+            one.task.clock.add("encode", clock.seconds["encode"] / len(asked))
+        return list(zip(asked, fits, strict=True))
+    # One of them is to blame; asked one by one, it costs nobody else's result.
+    return [
+        pair
+        for task in tasks
+        for pair in _fit_part([item for item in part if item[1].task is task], page, fitting)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,14 @@ from deca_cli.pipeline.encoding import default_batch_size
 if TYPE_CHECKING:
     import torch
 
-CROPS_A_PHOTO = (
-    4  # that go through the encoder together in the first round, roughly; the bundled finder is generous
-)
+CROPS_A_PHOTO = 4  # that go through the encoder in the first round, roughly; the bundled finder is generous
+GROUP_ON_GPU = 32  # photos
+GROUPS_WITH_PROCESSES = 4  # being fitted, each at another point, so that nobody waits
 CORES_FOR_PROCESSES = 4  # from so many cores on threads would wait for Python's lock
 PHOTOS_A_PROCESS = 4  # at least; starting processes takes a second
 MOST_PROCESSES = 32
-MOST_SAVERS = 8
-MOST_WAITING = 24  # savers that wait for a worker process
+MOST_THREADS = 8
+QUEUED = 2  # photos that a worker is told to read before the first of them is done
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,21 @@ class Pace:
 
     batch_size: int  # crops that go through the networks together
     group: int  # photos whose faces are fitted together
-    finders: int  # threads or processes that read photos and find faces
-    processes: bool  # whether the finders are processes
-    savers: int  # threads that draw and write, or have it done by a process
+    groups: int  # that are being fitted at a time
+    workers: int  # threads or processes that read, look for faces, cut, draw and write
+    processes: bool  # whether they are processes
     padded: bool = False  # fill batches up to their size, for compiled networks
+    queued: int = QUEUED
 
     @property
-    def read_ahead(self) -> int:
-        """Photos read or being read before their turn."""
-        return 2 * self.finders + self.group
+    def page(self) -> int:
+        """Crops of one round that there is room for at a time."""
+        return max(self.batch_size, CROPS_A_PHOTO * self.group)
 
     @property
-    def write_behind(self) -> int:
-        """Photos whose files may still be unwritten while the next are fitted."""
-        return 2 * self.savers + self.group
+    def most_flying(self) -> int:
+        """Photos between reading and the end of writing."""
+        return (self.groups + 2) * self.group + 2 * self.queued * self.workers
 
     @staticmethod
     def of(
@@ -66,15 +68,17 @@ class Pace:
         cores = cores or usable_cores()
         size = batch_size or default_batch_size(device)
         many = cores >= CORES_FOR_PROCESSES and photos >= PHOTOS_A_PROCESS * CORES_FOR_PROCESSES
-        many = many and choose_detector(detector).name == LBP
+        many = many and choose_detector(detector).name == LBP and sys.platform != "win32"
         # With the networks on the CPU half of the cores are theirs.
         own = cores if device.type == "cuda" else max(1, cores // 2)
-        finders = min(own, MOST_PROCESSES, photos // PHOTOS_A_PROCESS) if many else 1
+        group = GROUP_ON_GPU if device.type == "cuda" and batch_size is None else size // CROPS_A_PHOTO
         return Pace(
             batch_size=size,
-            group=max(1, min(size // CROPS_A_PHOTO, photos)),
-            finders=max(1, finders),
+            group=max(1, min(group, photos)),
+            groups=GROUPS_WITH_PROCESSES if many else 2,
+            workers=max(
+                1, min(own, MOST_PROCESSES, photos // PHOTOS_A_PROCESS) if many else min(cores, MOST_THREADS)
+            ),
             processes=many,
-            savers=max(1, min(cores, MOST_WAITING if many else MOST_SAVERS)),
             padded=padded,
         )

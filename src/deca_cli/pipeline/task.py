@@ -9,11 +9,11 @@ from deca_cli.pipeline.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
     from pathlib import Path
 
-    from deca_cli.export.summary import FaceResult, Outcome
+    from deca_cli.export.summary import Outcome
     from deca_cli.photo.sighting import Sighting
+    from deca_cli.pipeline.crew import Pending
     from deca_cli.pipeline.fit import Fit
 
 BYTES_OF_A_PIXEL = 3
@@ -24,16 +24,24 @@ PIXELS_OF_A_BYTE = 8  # of a photo's file, roughly, for a good JPEG
 class Task:
     """One photo on its way."""
 
+    number: int  # in the order of the photos
     path: Path
     names: Sequence[str]
     bytes_guess: int = 0
     clock: Clock = field(default_factory=Clock)
-    outcome: Outcome | None = None  # known without any work, or the end of a failure
+    outcome: Outcome | None = None  # known without any work
     error: BaseException | None = None
-    seeing: Future[Sighting] | None = None
+    worker: int = -1  # who has the photo
+    seeing: Pending | None = None
     seen: Sighting | None = None
     fits: list[Fit] = field(default_factory=list)
-    saving: Future[tuple[FaceResult, ...]] | None = None
+    saving: Pending | None = None
+    fitted: bool = False  # nothing more is to come but the end of saving
+
+    @property
+    def over(self) -> bool:
+        """Whether all is known and written."""
+        return self.outcome is not None or (self.fitted and (self.saving is None or self.saving.done))
 
 
 def bytes_guess(path: Path) -> int:

@@ -1,0 +1,195 @@
+"""The head as grey clay under five lights (specification, section 6.6), as layers that can be laid over a photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deca_cli.export.view import Region, head_region, look, region_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+    from torch import Tensor
+
+    from deca_cli.export.capture import Capture
+    from deca_cli.export.view import View
+
+SMOOTH_BELOW = (
+    4_000_000  # pixels of the doubled region up to which edges are smoothed by drawing at twice the size
+)
+SIDE_STEP = 256  # heads that are drawn together get squares whose side is a multiple of this
+MOST_PIXELS = 2**23  # of these squares at a time; each pixel takes about 150 bytes on the way
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """What is laid over a region of a picture; grey values are weighted with the opacity already."""
+
+    region: Region
+    opacity: np.ndarray  # uint8 [h, w]
+    coarse: np.ndarray  # uint8 [h, w]
+    detail: np.ndarray | None  # uint8 [h, w]; None without detail networks
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Heads to be drawn together, on one device."""
+
+    vertices_px: Tensor  # float64 [B, V, 3], as in `Capture`
+    normals: Tensor  # float32 [B, V, 3], head frame
+    detail_normals: Tensor | None  # float32 [B, 3, U, U]
+    faces: Tensor  # int64 [F, 3]
+    uv_corners: Tensor  # float32 [T, 2], texture vertices in the frame of pictures
+    uv_faces: Tensor  # int64 [F, 3]
+    pixel_offset: float
+
+
+def draw_layers(capture: Capture, size: tuple[int, int]) -> Layers:
+    """Draw the layers of one head for a picture of the whole photo.
+
+    Args:
+        capture: the face.
+        size: width and height of the picture.
+    """
+    once = head_region(capture, size)
+    factor = _factor(once)
+    if once.width == 0 or once.height == 0:
+        return _nothing(once, detail=capture.detail is not None)
+    view = look(capture, (factor * size[0], factor * size[1]), once.scaled(factor))
+    normals = view.spread(capture.normals, capture.topology.faces)  # [1, 3, h, w]
+    seen = _seen(normals, view.fragments.covered[:, None].to(normals.device))
+    fine = None if capture.detail is None else _fine_normals(capture, view)
+    [packed] = _pack(normals, fine, seen, factor).cpu().numpy()
+    return _layers(once, packed)
+
+
+def draw_layers_together(
+    heads: Heads, photos: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+) -> list[Layers]:
+    """As `draw_layers`, for many heads in few operations on their device.
+
+    How a head is drawn does not depend on the others.
+
+    Args:
+        heads: the heads.
+        photos: width and height of the photo of each.
+        sizes: width and height of the picture of each.
+    """
+    import torch
+
+    device = heads.vertices_px.device
+    scale = torch.tensor(np.array(sizes) / np.array(photos), device=device)[:, None]
+    places = (heads.vertices_px[..., :2] - heads.pixel_offset) * scale
+    lows, highs = (ends.cpu().numpy() for ends in (places.amin(1), places.amax(1)))
+    regions = [region_of(low, high, size) for low, high, size in zip(lows, highs, sizes, strict=True)]
+    layers = [_nothing(region, detail=heads.detail_normals is not None) for region in regions]
+    for side, factor, chosen in _bunches(regions):
+        packed = _draw_squares(heads, places, [regions[index] for index in chosen], chosen, side, factor)
+        for index, picture in zip(chosen, packed.cpu().numpy(), strict=True):
+            region = regions[index]
+            layers[index] = _layers(region, picture[:, : region.height, : region.width].copy())
+    return layers
+
+
+def _bunches(regions: Sequence[Region]) -> Iterator[tuple[int, int, list[int]]]:
+    """Side of the squares, factor, and which heads are drawn together."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for index, region in enumerate(regions):
+        if region.width and region.height:
+            factor = _factor(region)
+            longer = factor * max(region.width, region.height)
+            alike.setdefault((-(-longer // SIDE_STEP) * SIDE_STEP, factor), []).append(index)
+    for (side, factor), members in alike.items():
+        most = max(1, MOST_PIXELS // side**2)
+        for start in range(0, len(members), most):
+            yield side, factor, members[start : start + most]
+
+
+def _draw_squares(
+    heads: Heads, places: Tensor, regions: Sequence[Region], chosen: list[int], side: int, factor: int
+) -> Tensor:
+    """uint8 [b, 2 or 3, side / factor, side / factor] as of `_pack`, of the chosen heads."""
+    import torch
+    from torch.nn import functional as F
+
+    from deca_cli.render.interpolate import interpolate
+    from deca_cli.render.normals import unit
+    from deca_cli.render.rasterize import rasterize
+
+    device = places.device
+    index = torch.tensor(chosen, device=device)
+    corner = torch.tensor([[region.left, region.top] for region in regions], device=device)[:, None]
+    flat = (places[index] - corner) * (2 * factor / side) - 1
+    z = heads.vertices_px[index][..., 2:]
+    z = z - z.amin(1, keepdim=True)
+    ndc = torch.cat([flat, z / z.amax(1, keepdim=True).clamp(min=1e-9)], dim=2).float()
+    fragments = rasterize(ndc, heads.faces, side, side)
+    normals = interpolate(fragments, heads.faces, heads.normals[index])
+    fine = None
+    if heads.detail_normals is not None:
+        grid = interpolate(fragments, heads.uv_faces, heads.uv_corners).permute(0, 2, 3, 1)
+        stored = heads.detail_normals[index]
+        fine = F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        fine = unit(fine, dim=1)
+    return _pack(normals, fine, _seen(normals, fragments.covered[:, None]), factor)
+
+
+def _pack(normals: Tensor, fine: Tensor | None, seen: Tensor, factor: int) -> Tensor:
+    """Opacity, coarse and perhaps detailed grey, uint8 [b, 2 or 3, h, w], averaged down if they were drawn larger."""
+    import torch
+    from torch.nn import functional as F
+
+    greys = [clay(one) * seen for one in (normals, fine) if one is not None]
+    layers = torch.cat([seen, *greys], dim=1)
+    layers = F.avg_pool2d(layers, factor) if factor > 1 else layers
+    return (255 * layers + 0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def clay(normals: Tensor) -> Tensor:
+    """Normals [b, 3, h, w] in the head frame -> grey [b, 1, h, w] in 0..1 under the five lights."""
+    import torch
+
+    from deca_cli.render.lighting import directional_shading
+    from deca_cli.render.passes import SHAPE_GREY, SHAPE_LIGHTS
+
+    lights = torch.tensor([SHAPE_LIGHTS], device=normals.device).expand(len(normals), -1, -1)
+    return SHAPE_GREY * directional_shading(normals, lights)[:, :1]
+
+
+def _fine_normals(capture: Capture, view: View) -> Tensor:
+    """The normals of the detail map at every pixel, [1, 3, h, w]."""
+    import torch
+    from torch.nn import functional as F
+
+    from deca_cli.render.normals import unit
+
+    assert capture.detail is not None  # noqa: S101 - the caller has looked
+    uv = view.spread(capture.topology.uv_coordinates, capture.topology.uv_faces)
+    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
+    stored = torch.from_numpy(capture.detail.normals).to(uv.device)[None]
+    sampled = F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return unit(sampled, dim=1)  # at the chart's borders texels without a normal have been mixed in
+
+
+def _seen(normals: Tensor, covered: torch.Tensor) -> Tensor:
+    """Float [b, 1, h, w]: 1 where there is a head that does not face away; the projected normal's z is minus the head's."""
+    from deca_cli.render.passes import SHAPE_FACING
+
+    return (covered & (-normals[:, 2:] < SHAPE_FACING)).to(normals.dtype)
+
+
+def _factor(region: Region) -> int:
+    """A head is drawn at twice the picture's resolution where that is cheap."""
+    return 2 if 4 * region.width * region.height <= SMOOTH_BELOW else 1
+
+
+def _layers(region: Region, packed: np.ndarray) -> Layers:
+    return Layers(region, packed[0], packed[1], packed[2] if len(packed) > 2 else None)
+
+
+def _nothing(region: Region, *, detail: bool) -> Layers:
+    return _layers(region, np.zeros((3 if detail else 2, region.height, region.width), np.uint8))
