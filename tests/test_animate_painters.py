@@ -12,6 +12,7 @@ from deca_cli.animate.combine import TransferRule, transfer
 from deca_cli.animate.frame import square_in
 from deca_cli.animate.looks import parse_light, studio
 from deca_cli.animate.motion import expression_only
+from deca_cli.animate.posing import Poser
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.spaces import space_of
 from deca_cli.networks.codes import Codes
@@ -46,7 +47,7 @@ def assert_alike(found, expected):
 def test_both_painters_agree(tmp_path, light):
     """The one for GPUs is plain torch and runs anywhere."""
     scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack", detail=8), "cpu", light)
-    posed = render.pose_heads(scene.decoder, codes, detail=True)
+    posed = Poser(scene.decoder, detail=True).pose(codes)
     assert_alike(
         np.stack(list(render._GpuPainter(scene).frames(posed))),
         np.stack(list(render._CpuPainter(scene).frames(posed))),

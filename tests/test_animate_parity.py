@@ -11,7 +11,8 @@ from deca_cli.animate.combine import TransferRule, transfer
 from deca_cli.animate.frame import square_in
 from deca_cli.animate.looks import studio
 from deca_cli.animate.motion import Motion
-from deca_cli.animate.render import Panel, Scene, pose_heads, render_clip
+from deca_cli.animate.posing import Poser
+from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.shade_plain import shade_plain
 from deca_cli.animate.spaces import space_of
 from deca_cli.networks.codes import Codes
@@ -48,7 +49,7 @@ def driver_of(decoder, codes):
 def drawn(decoder, codes, kind):
     """[1, 3, 224, 224] before it is rounded to bytes."""
     deca = decoder.pack.deca.head
-    posed = pose_heads(decoder, codes, detail=True)
+    posed = Poser(decoder, detail=True).pose(codes)
     fragments = rasterize(posed.projected, deca.faces, 224, 224)
     return shade_plain(
         fragments,
@@ -153,7 +154,7 @@ def test_the_compiled_shading_gives_what_the_plain_one_says(decoder, photo_codes
     frame = square_in(150, 120, (10, 20, 30))
     scene = Scene(decoder, (Panel(kind, frame),), studio(), texture, samples=samples)
     found = next(render_clip(scene, codes))
-    posed = pose_heads(decoder, codes, detail=True)
+    posed = Poser(decoder, detail=True).pose(codes)
     fragments = rasterize(frame.place(posed.projected), deca.faces, 120 * samples, 150 * samples)
     picture = torch.from_numpy(texture).permute(2, 0, 1) / 255
     colour, mask = (
@@ -180,14 +181,33 @@ def test_the_compiled_shading_gives_what_the_plain_one_says(decoder, photo_codes
 def test_frames_are_drawn_batch_after_batch(decoder, photo_codes, monkeypatch):
     """No more than a batch is decoded before the first frame is given out, however long the clip."""
     decoded = []
-    original = render.pose_heads
+    original = Poser.pose
 
-    def counting(decoder, codes, *, detail) -> object:
+    def counting(self, codes) -> object:
         decoded.append(codes.batch_size)
-        return original(decoder, codes, detail=detail)
+        return original(self, codes)
 
-    monkeypatch.setattr(render, "pose_heads", counting)
+    monkeypatch.setattr(Poser, "pose", counting)
     clip = photo_codes.select(torch.zeros(1000, dtype=torch.long))
     frames = render_clip(Scene(decoder, (Panel("shape", square_in(64, 64)),), studio()), clip)
     next(frames)
     assert decoded == [render.CPU_BATCH]
+
+
+def test_a_face_that_rests_is_not_decoded_again_and_looks_the_same(decoder, photo_codes, monkeypatch):
+    """Frames 0 0 0 1 | 1 0, the head turning all the while: three displacements, and every frame as if it were alone."""
+    codes = photo_codes.select(torch.tensor([0, 0, 0, 1, 1, 0]))
+    pose = codes.pose.clone()
+    pose[:, 1] = torch.linspace(-0.5, 0.5, 6)
+    codes = replace(codes, pose=pose)
+    alone = [Poser(decoder, detail=True).pose(codes.select(index)).detail for index in range(6)]
+    decoded = []
+    original = decoder.pack.deca.displacement
+    monkeypatch.setattr(
+        decoder.pack.deca, "displacement", lambda codes: decoded.append(codes.batch_size) or original(codes)
+    )
+    poser = Poser(decoder, detail=True)
+    found = [poser.pose(codes.select(part)).detail for part in (slice(0, 4), slice(4, 6))]
+    assert decoded == [2, 1]
+    torch.testing.assert_close(torch.cat(found), torch.cat(alone), rtol=0, atol=1e-3)  # convolutions round by batch
+    assert (alone[2] - alone[3]).abs().max() > 0.05

@@ -90,3 +90,18 @@ def test_readme_is_short_and_its_test_line_is_the_one_that_the_check_script_runs
     assert len(readme) < 100
     assert len(lines) == 1
     assert lines[0] in script
+
+
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_waiting_threads_go_to_sleep_unless_the_person_has_said_how_they_wait(given):
+    names = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    script = (
+        "import os, sys\nfrom deca_cli.__main__ import main\nsys.argv = ['deca', '--version']\n"
+        f"try:\n    main()\nexcept SystemExit:\n    print({{n: os.environ[n] for n in {names!r} if n in os.environ}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=clean | given, check=True, capture_output=True, text=True
+    )
+    usual = {} if "OMP_WAIT_POLICY" in given else {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+    assert done.stdout.splitlines()[-1] == str({n: (usual | given)[n] for n in names if n in usual | given})

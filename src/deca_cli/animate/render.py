@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from deca_cli.animate.looks import ALBEDO, DETAIL, NORMALS, TEXTURED
+from deca_cli.animate.posing import Poser
 from deca_cli.animate.shade import Skin, shade
 from deca_cli.animate.shade_plain import shade_plain
 from deca_cli.errors import UsageError
-from deca_cli.heads.camera import project
-from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from deca_cli.animate.frame import Frame
     from deca_cli.animate.looks import Light
+    from deca_cli.animate.posing import Posed
     from deca_cli.animate.source import Source
     from deca_cli.networks.codes import Codes
     from deca_cli.pipeline.captures import Decoder
@@ -37,15 +37,6 @@ GPU_SAMPLES = (
 SMOOTH_UP_TO = (
     1_000_000  # pixels of a panel up to which edges are smoothed by four samples a pixel, unless asked for
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Posed:
-    """A batch of decoded heads, as far as pictures need them."""
-
-    normals: Tensor  # [B, V, 3] head frame
-    projected: Tensor  # [B, V, 3] NDC of the camera
-    detail: Tensor | None  # [B, 3, U, U] normals in UV space
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,17 +117,6 @@ def missing_picture(kind: str) -> str:
     )
 
 
-@torch.inference_mode()
-def pose_heads(decoder: Decoder, codes: Codes, *, detail: bool) -> Posed:
-    """Decode codes into what pictures need; the displacement is made anew for each expression."""
-    deca = decoder.pack.deca
-    vertices = deca.head(codes.shape, codes.expression, codes.pose)
-    normals = vertex_normals(vertices, deca.head.faces)
-    displacement = deca.displacement(codes) if detail else None
-    fine = decoder.detail_normals(vertices, normals, displacement)
-    return Posed(normals, project(vertices, codes.camera), fine)
-
-
 def render_clip(scene: Scene, codes: Codes, batch: int | None = None) -> Iterator[np.ndarray]:
     """Frames uint8 [H, W, 3] RGB, one for each of the codes, in order.
 
@@ -148,9 +128,10 @@ def render_clip(scene: Scene, codes: Codes, batch: int | None = None) -> Iterato
     on_gpu = codes.pose.is_cuda
     size = batch or (_gpu_batch(scene) if on_gpu else CPU_BATCH)
     draw = _GpuPainter(scene) if on_gpu else _CpuPainter(scene)
+    poser = Poser(scene.decoder, detail=scene.needs_detail())
     for start in range(0, codes.batch_size, size):
         part = codes.select(slice(start, start + size))
-        yield from draw.frames(pose_heads(scene.decoder, part, detail=scene.needs_detail()))
+        yield from draw.frames(poser.pose(part))
 
 
 def _gpu_batch(scene: Scene) -> int:

@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from deca_cli.cli.transfer_run import open_source
+from deca_cli.cli.waiting import counted, waiting
 from deca_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
-
-    import numpy as np
 
     from deca_cli.animate.combine import Pose
     from deca_cli.animate.show import Show
@@ -111,7 +109,7 @@ def run_job(job: Job) -> None:
     for note in show.notes:
         console.print(note, markup=False)
     with open_writer(job.output, show.fps) as writer:
-        for frame in _with_progress(show.frames(), show.length, console):
+        for frame in counted(show.frames(), show.length, "Frames", console):
             writer.write(frame)
     if job.params is not None and show.codes is not None:
         from deca_cli.animate.results import save_clip_params
@@ -174,23 +172,14 @@ def _show(job: Job, source: Source, keyframes: object, console: Console) -> Show
     )
     drivers = []
     if job.drivers:
-        with console.status("Looking at the drivers ...") as status:
+        with waiting(console, "Looking at the drivers ...") as say:
             as_clip = job.preset != TEASER
             wanted = DriverSettings(
                 replace(job.settings, box_px=None), as_clip, job.fps or 25.0, job.max_gap_s
             )
-            drivers = read_drivers(job.drivers, source.pack, wanted, watch=status.update)
+            drivers = read_drivers(job.drivers, source.pack, wanted, watch=say)
     if job.preset == TEASER:
         return teaser(source, drivers, job.named, style, official=job.official)
     if drivers:
         return driven(source, drivers, style)
     return keyed(source, keyframes, job.preset or "expressions", job.named, style)  # type: ignore[arg-type]
-
-
-def _with_progress(frames: Iterator[np.ndarray], count: int, console: Console) -> Iterator[np.ndarray]:
-    columns = (TextColumn("Frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Frames", total=count)
-        for frame in frames:
-            yield frame
-            progress.advance(task)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from deca_cli.cli.waiting import waiting
 from deca_cli.export.atomic import check_writable
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def run_job(job: Job) -> None:
     check_writable(job.output)
     source = open_source(job.source, job.model, job.device, job.settings, job.threads, console)
     how = replace(job.settings, box_px=None)
-    with console.status("Looking at the drivers ...") as status:
+    with waiting(console, "Looking at the drivers ...") as say:
         wanted = DriverSettings(how, job.as_clip, job.fps or 25.0, job.max_gap_s)
-        drivers = read_drivers(job.drivers, source.pack, wanted, watch=status.update)
+        drivers = read_drivers(job.drivers, source.pack, wanted, watch=say)
     drivers += _named_drivers(job)
     request = request_of(job.rule, [*job.drivers, *job.named])
     results = []
