@@ -8,6 +8,7 @@ import time
 import pytest
 
 from deca_cli.photo import sighting
+from deca_cli.pipeline.crew import Crew
 from reconstruct_runs import (  # noqa: F401 - fixtures
     black_photo,
     files_below,
@@ -99,21 +100,24 @@ def test_a_photo_without_a_face_is_not_searched_again(run, tmp_path, monkeypatch
 
 
 def test_an_interrupted_run_keeps_what_is_done_and_can_be_resumed(run, tmp_path, monkeypatch):
-    photos = [make_photo(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
-    read = sighting.read_photo
+    photos = [make_photo(tmp_path / f"{name}.png") for name in "abcdefghijkl"]
+    take, interrupted = Crew.take, []
 
-    def interrupt_at_b(path) -> object:
-        if path.stem == "b":
+    def interrupt_after_a(crew, *, wait) -> bool:
+        if (tmp_path / "out/a/params.json").exists() and not interrupted:
+            interrupted.append(1)
             raise KeyboardInterrupt
-        return read(path)
+        return take(crew, wait=wait)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sighting, "read_photo", interrupt_at_b)
+        patch.setattr(Crew, "take", interrupt_after_a)
         result = run(*photos, "--batch-size", 1)
     assert result.exit_code == 130
-    assert "after 1 of 3 photos" in message_of(result)
+    done = len(summary_of(tmp_path / "out")["photos"])
+    assert f"after {done} of 12 photos" in message_of(result)
     assert "--resume" in message_of(result)
     assert summary_of(tmp_path / "out")["interrupted"] is True
     assert run(*photos, "--resume").exit_code == 0
     statuses = [photo["status"] for photo in summary_of(tmp_path / "out")["photos"]]
-    assert statuses == ["resumed", "done", "done"]
+    assert 0 < done < 12
+    assert statuses == ["resumed"] * done + ["done"] * (12 - done)

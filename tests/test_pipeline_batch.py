@@ -180,6 +180,7 @@ class Crash:
 
     path: Path
     quick: bool = False
+    begins = False
 
     def run(self, _) -> object:
         if self.path.stem == "1":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from deca_cli.export.owner import OWNER
 from deca_cli.export.parts import Part, photos_digest, write_part
 from deca_cli.export.summary import RESUMED, SUMMARY, write_summary
 from deca_cli.photo.inputs import find_inputs
+from deca_cli.pipeline.ahead import crew_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from deca_cli.export.summary import Outcome
     from deca_cli.photo.inputs import Inputs
+    from deca_cli.pipeline.crew import Crew
     from deca_cli.pipeline.share import Share
 
 # Folders that hold all files of one of these hold results, not photos; the second is that of `deca transfer`.
@@ -50,7 +52,15 @@ def run_job(job: Job) -> int:
     share = find_job_share(job)
     check_writable(job.output)
     photos = share.take(found.photos)
-    run = Run(job, found, share, photos, prepare(job, share, len(photos), console), started)
+    crew = crew_ahead(photos, job.settings, device=job.device, rasterizer=job.rasterizer, cores=job.threads)
+    with crew or nullcontext():
+        setup = prepare(job, share, len(photos), console, crew)
+        return _run(Run(job, found, share, photos, setup, started, crew), console)
+
+
+def _run(run: Run, console: Console) -> int:
+    """Do a job that is set up."""
+    photos = run.photos
     try:
         for outcome in _with_progress(run, console):
             run.outcomes.append(outcome)  # one by one: what is done must be kept when Ctrl-C ends the loop
@@ -80,6 +90,7 @@ class Run:
     photos: list[Path]  # of this share
     setup: Setup
     started: float  # on the clock of time.perf_counter
+    crew: Crew | None  # workers, if they have begun already
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
@@ -136,6 +147,7 @@ def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
         pace=run.setup.pace,
         names=names,
         debug=job.debug,
+        crew=run.crew,
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Photos", total=len(photos), rate="")

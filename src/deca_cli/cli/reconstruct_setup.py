@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from deca_cli.packs.folders import DECA, best_installed
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from deca_cli.packs.store import Pack
     from deca_cli.pipeline.captures import Decoder
+    from deca_cli.pipeline.crew import Crew
     from deca_cli.pipeline.pace import Pace
     from deca_cli.pipeline.settings import Settings
     from deca_cli.pipeline.share import Share
@@ -63,7 +62,7 @@ def find_job_share(job: Job) -> Share:
     return find_share(job.shard, os.environ)
 
 
-def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
+def prepare(job: Job, share: Share, photos: int, console: Console, crew: Crew | None = None) -> Setup:
     """Load everything heavy, and compile the kernels if this is the first run.
 
     Args:
@@ -71,12 +70,12 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         share: which GPU is this process's.
         photos: how many it will do.
         console: where to say what is used.
+        crew: workers that are there already.
 
     Raises:
         DecaError: something asked for is not here.
     """
     from deca_cli.photo.detectors import choose_detector
-    from deca_cli.pipeline.crew import start_early
     from deca_cli.pipeline.pace import Pace
     from deca_cli.pipeline.start import (
         choose_device,
@@ -97,10 +96,11 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         batch_size=job.batch_size,
         padded=job.compiled,
         detector=job.settings.detector,
+        crew=crew,
     )
-    if pace.processes:
-        start_early(drawing=draw_on == "cpu")
+    from deca_cli.export import OF_THE_MESH
     from deca_cli.networks.inference import ready_deca
+    from deca_cli.packs.folders import best_installed
     from deca_cli.packs.store import load_pack
     from deca_cli.pipeline.captures import Decoder
 
@@ -119,7 +119,8 @@ def prepare(job: Job, share: Share, photos: int, console: Console) -> Setup:
         )
     _compile_kernels(console)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
-    decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole="obj" in job.settings.formats)
+    whole = not OF_THE_MESH.isdisjoint(job.settings.formats)
+    decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
     if job.compiled:
         _warm_up(decoder, pace, console)
     return Setup(decoder, pace, precision)
@@ -149,6 +150,8 @@ def _warm_up(decoder: Decoder, pace: Pace, console: Console) -> None:
 
 def _why(job: Job, pack: Pack) -> str:
     """How the model was chosen, if nobody chose it."""
+    from deca_cli.packs.folders import DECA
+
     if job.model is not None:
         return ""
     if pack.manifest.name == DECA:

@@ -8,14 +8,14 @@ Queues are bounded, so memory does not grow with the number of photos. One bad p
 from __future__ import annotations
 
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DecaError, InputError
 from deca_cli.export.names import result_names
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
-from deca_cli.photo.detectors import choose_detector
-from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, StoppedError
+from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, StoppedError, detector_of
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.decoding import decode_together
 from deca_cli.pipeline.encoding import Batches
@@ -58,7 +58,7 @@ def reconstruct(
         pace: sizes of batches and queues; chosen for the machine if left out.
         names: of `result_names`, if the photos are a share of more; worked out for these alone if left out.
         debug: let an unexpected exception end the run instead of only counting the photo as failed.
-        crew: workers that were started before; they are ended here.
+        crew: workers that were started before; whoever did that ends them.
 
     Raises:
         OutputError: results cannot be written, which no other photo would mend; its outcome is given out before.
@@ -68,9 +68,9 @@ def reconstruct(
     """
     pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
-    crew = crew or Crew(pace.workers, processes=pace.processes, drawing=decoder.draw_on == "cpu")
-    with crew:
-        yield from _Flow(decoder, settings, output, pace, crew, debug).run(photos, every)
+    own = crew or Crew(pace.workers, processes=pace.processes, drawing=decoder.draw_on == "cpu")
+    with own if crew is None else nullcontext():
+        yield from _Flow(decoder, settings, output, pace, own, debug).run(photos, every)
 
 
 class _Group:
@@ -99,9 +99,7 @@ class _Flow:
     ) -> None:
         self.decoder, self.settings, self.output = decoder, settings, output
         self.pace, self.crew, self.debug = pace, crew, debug
-        given = settings.whole_photo or settings.box_px is not None
-        # By its own name: choosing anew in every process would load torch there.
-        self.detector = None if given else choose_detector(settings.detector).name
+        self.detector = detector_of(settings)
         side = decoder.pack.deca.preprocessing.image_size
         pages = Pages(crew.slate, pace.groups, pace.page, side)
         self.fitting = Fitting(
@@ -139,21 +137,29 @@ class _Flow:
             task = self.waiting[0]
             if earlier is not None:
                 task.outcome = earlier.outcome(task.path, self.output / task.names[0])
-            if task.outcome is None:
-                worker = self.crew.least_busy()
-                if self.crew.workers[worker].busy >= self.pace.queued:
-                    return begun
-                task.worker, task.bytes_guess = worker, bytes_guess(task.path)
-                task.seeing = self.crew.post(worker, [Sight(task.number, task.path, self.detector)])[0]
-                self.bytes_in_flight += task.bytes_guess
+            if task.outcome is None and not self._let_read(task):
+                return begun
             self.waiting.popleft()
             self.ahead.append(task)
             self.flying.append(task)
             begun = True
         return begun
 
+    def _let_read(self, task: Task) -> bool:
+        """Let a worker read a photo, unless it has begun already; False if all of them have enough to do."""
+        if task.number in self.crew.begun:
+            task.worker, task.seeing = self.crew.begun.pop(task.number)
+        else:
+            task.worker = self.crew.least_busy()
+            if self.crew.workers[task.worker].busy >= self.pace.queued:
+                return False
+            task.seeing = self.crew.post(task.worker, [Sight(task.number, task.path, self.detector)])[0]
+        task.bytes_guess = bytes_guess(task.path)
+        self.bytes_in_flight += task.bytes_guess
+        return True
+
     def _has_room(self) -> bool:
-        if not self.flying:
+        if not self.flying or self.waiting[0].number in self.crew.begun:
             return True
         return len(self.flying) < self.pace.most_flying and self.bytes_in_flight < BYTES_IN_FLIGHT
 

@@ -15,6 +15,7 @@ from deca_cli.export import save
 from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import FaceResult
 from deca_cli.photo.crop import cut_square
+from deca_cli.photo.detectors import choose_detector
 from deca_cli.photo.sighting import Sighting, look_again, sight
 from deca_cli.pipeline.resume import face_folder
 
@@ -65,7 +66,7 @@ class Shared:
     detail_faces: np.ndarray
     detail_uv_coordinates: np.ndarray
 
-    quick = True
+    quick, begins = True, False
     path = None
 
     def run(self, bench: Bench) -> None:
@@ -107,7 +108,7 @@ class Sight:
     path: Path
     detector: str | None
 
-    quick = False
+    quick, begins = False, True
 
     def run(self, bench: Bench) -> Sighting:
         """What was seen; the photo stays here, its outline goes.
@@ -129,7 +130,7 @@ class Search:
     path: Path
     detector: str
 
-    quick = False
+    quick, begins = False, False
 
     def run(self, bench: Bench) -> tuple[list[Face], float]:
         """The faces, and the seconds that it took."""
@@ -150,7 +151,7 @@ class Cut:
     shape: tuple[int, ...]  # of the shared crops [N, 3, S, S]
     first: int  # which of them the first square becomes
 
-    quick = True
+    quick, begins = True, False
 
     def run(self, bench: Bench) -> float:
         """The seconds that it took."""
@@ -172,7 +173,7 @@ class Save:
     settings: Settings
     output: Path
 
-    quick = False
+    quick, begins = False, False
 
     def run(self, bench: Bench) -> tuple[tuple[FaceResult, ...], float]:
         """Where the faces went, and the seconds that it took.
@@ -212,7 +213,7 @@ class Drop:
     number: int
     path: Path
 
-    quick = True
+    quick, begins = True, False
 
     def run(self, bench: Bench) -> None:
         """Do it."""
@@ -220,6 +221,16 @@ class Drop:
 
 
 Request = Shared | Sight | Search | Cut | Save | Drop
+
+
+def detector_of(settings: Settings) -> str | None:
+    """Which detector looks for faces: by its own name, as choosing anew in every process would load torch there.
+
+    Raises:
+        UsageError: the one that is asked for is not here.
+    """
+    given = settings.whole_photo or settings.box_px is not None
+    return None if given else choose_detector(settings.detector).name
 
 
 def _go_on(bench: Bench) -> None:

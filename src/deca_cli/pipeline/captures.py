@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from deca_cli.export.capture import Capture, Detail, Topology
-from deca_cli.export.pictures import PANEL_MAX_SIDE, shrunk_size
+from deca_cli.export.closeup import overlay_cut
 from deca_cli.export.shape_layers import Heads, Layers, draw_layers_together
 from deca_cli.heads.camera import ndc_to_photo_pixels
 from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degrees
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.packs.fingerprint import pack_fingerprint
+from deca_cli.render.normals import vertex_normals
 from deca_cli.render.uv import (
     DETAIL_NORMALS,
     UvChart,
@@ -118,6 +119,10 @@ class Decoder:
         preprocessing = self.pack.deca.preprocessing
         codes = Codes.concat([fit.codes for fit in fits])
         head = self.pack.deca.decode(codes)
+        if head.vertices.is_cuda:
+            # A GPU adds up a vertex's faces in any order: in float64 no digit that is kept depends on that.
+            exact = vertex_normals(head.vertices.double(), self.pack.deca.head.faces)
+            head = replace(head, normals=exact.float())
         to_photo = torch.from_numpy(np.stack([fit.crop.to_photo for fit in fits])).to(codes.camera.device)
         # Photo pixels per unit of the crop's NDC; the crop is a similarity, so x, y and z share it.
         pixels_per_unit = torch.hypot(to_photo[:, 0, 0], to_photo[:, 1, 0]) * preprocessing.image_size / 2
@@ -128,7 +133,7 @@ class Decoder:
             flat = ndc_to_photo_pixels(points, to_photo, preprocessing.image_size, preprocessing.pixel_offset)
             return torch.cat([flat, points[..., 2:] * pixels_per_unit[:, None, None]], dim=2)
 
-        vertices_px = pixels(head.projected)
+        vertices_px, landmarks_px = pixels(head.projected), _array(pixels(head.landmarks2d)[..., :2])
         fine = self.detail_normals(head.vertices, head.normals, head.displacement)
         drawn = self.draw_on != "cpu"
         kept = slice(None) if self.whole or not drawn else slice(0, 0)  # of the vertices
@@ -140,24 +145,36 @@ class Decoder:
             "vertices": _array(head.vertices[:, kept]),
             "normals": _array(head.normals[:, kept]),
             "vertices_px": _array(vertices_px[:, kept]),
-            "landmarks_2d_px": _array(pixels(head.landmarks2d)[..., :2]),
+            "landmarks_2d_px": landmarks_px,
             "landmarks_3d_px": _array(pixels(head.landmarks3d)),
             "landmarks_3d": _array(head.landmarks3d_world),
             "landmarks_visible": _array(head.landmarks_visible),
             "pixels_per_metre": (codes.camera[:, 0].double() * pixels_per_unit).tolist(),
             "detail": self._details(head, fine),
-            "layers": self._layers(photos, vertices_px, head.normals, fine) if drawn else [None] * len(fits),
+            "layers": self._layers(photos, landmarks_px, vertices_px, head.normals, fine)
+            if drawn
+            else [None] * len(fits),
         }
 
     def _layers(
-        self, photos: Sequence[Photo], vertices_px: Tensor, normals: Tensor, fine: Tensor | None
+        self,
+        photos: Sequence[Photo],
+        landmarks_px: np.ndarray,
+        vertices_px: Tensor,
+        normals: Tensor,
+        fine: Tensor | None,
     ) -> list[Layers]:
-        """What is laid over each photo, drawn on the device of the networks."""
+        """What is laid over each photo's overlay, drawn on the device of the networks."""
         model = self.pack.deca.head
         corners, offset = uv_to_ndc(model.uv_coordinates), self.pack.deca.preprocessing.pixel_offset
-        heads = Heads(vertices_px, normals, fine, model.faces, corners, model.uv_faces, offset)
-        sizes = [(photo.width, photo.height) for photo in photos]
-        return draw_layers_together(heads, sizes, [shrunk_size(*size, PANEL_MAX_SIDE) for size in sizes])
+        cuts = [
+            overlay_cut(points, (photo.width, photo.height))
+            for points, photo in zip(landmarks_px, photos, strict=True)
+        ]
+        first = vertices_px.new_tensor([[cut.region.left, cut.region.top, 0] for cut in cuts])[:, None]
+        heads = Heads(vertices_px - first, normals, fine, model.faces, corners, model.uv_faces, offset)
+        parts = [(cut.region.width, cut.region.height) for cut in cuts]
+        return draw_layers_together(heads, parts, [cut.size for cut in cuts])
 
     def _capture(self, face: One, own: Mapping[str, Any]) -> Capture:
         manifest, preprocessing, fit = self.pack.manifest, self.pack.deca.preprocessing, face.fit

@@ -7,31 +7,26 @@ breaks off a message in its middle, and a busy worker never holds up the main th
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import forkserver
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from deca_cli.errors import InputError
-from deca_cli.pipeline.bench import Bench, Drop, Shared
-from deca_cli.pipeline.serve import RemoteError, answers_to, serve
+from deca_cli.pipeline.bench import Bench, Drop, Shared, Sight, detector_of
+from deca_cli.pipeline.forks import fork_context, start_early
+from deca_cli.pipeline.serve import RemoteError, Waiting, answers_to, serve
 from deca_cli.pipeline.slate import Slate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from deca_cli.pipeline.bench import Request
     from deca_cli.pipeline.serve import Asked, Message
-
-# Loaded once, in the process that the others are copies of.
-PRELOADED = ["deca_cli.photo.warm", "deca_cli.pipeline.serve"]
-PRELOADED_TO_DRAW = "deca_cli.export.warm"  # loads torch
+    from deca_cli.pipeline.settings import Settings
 
 
 @dataclass(eq=False)
@@ -66,12 +61,15 @@ class Crew:
     def __init__(self, size: int, *, processes: bool, drawing: bool = False) -> None:
         self.slate = Slate.for_processes() if processes else Slate()
         self.replies: SimpleQueue[tuple[_Worker, Message | None]] = SimpleQueue()
-        self.outbox: SimpleQueue[tuple[Connection, Asked | None] | None] = SimpleQueue()
+        self.outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.tickets = count(1)
         self.shared: Shared | None = None
         if processes:
             start_early(drawing=drawing)
-            Thread(target=_send_all, args=(self.outbox,), name="send", daemon=True).start()
+            Thread(target=_do_all, args=(self.outbox,), name="send", daemon=True).start()
+        self.begun: dict[
+            int, tuple[int, Pending]
+        ] = {}  # photos that are being read already: by whom, and the answer
         kind = _Process if processes else _Thread
         self.workers: list[_Worker] = [kind(self) for _ in range(size)]
 
@@ -90,6 +88,11 @@ class Crew:
         self.shared = shared
         for index in range(len(self.workers)):
             self.post(index, [shared])
+
+    def begin(self, number: int, path: Path, settings: Settings) -> None:
+        """Let a photo be read, and faces be looked for, before anybody asks."""
+        worker = self.least_busy()
+        self.begun[number] = (worker, self.post(worker, [Sight(number, path, detector_of(settings))])[0])
 
     def least_busy(self) -> int:
         """The worker with the least to do."""
@@ -182,7 +185,7 @@ class _Thread(_Worker):
     def __init__(self, crew: Crew) -> None:
         super().__init__()
         self.bench, self.replies = Bench(crew.slate), crew.replies
-        self.queues: dict[bool, SimpleQueue] = {quick: SimpleQueue() for quick in (False, True)}
+        self.queues = {quick: Waiting() for quick in (False, True)}
         self.threads = [
             Thread(target=self._work, args=(queue,), name="work", daemon=True)
             for queue in self.queues.values()
@@ -190,7 +193,7 @@ class _Thread(_Worker):
         for thread in self.threads:
             thread.start()
 
-    def _work(self, queue: SimpleQueue) -> None:
+    def _work(self, queue: Waiting) -> None:
         while (message := queue.get()) is not None:
             self.replies.put((self, answers_to(message, self.bench, remote=False)))
 
@@ -205,17 +208,24 @@ class _Thread(_Worker):
 
 
 class _Process(_Worker):
-    """A worker in a process of its own."""
+    """A worker in a process of its own; it is started by the thread that sends, as that may take a second."""
 
     def __init__(self, crew: Crew, replies: SimpleQueue | None = None) -> None:
         super().__init__()
         self.outbox, self.replies = crew.outbox, replies or crew.replies
-        context = _context()
-        self.connection, there = context.Pipe()
-        self.process = context.Process(target=serve, args=(there, crew.slate), daemon=True)
-        self.process.start()
-        there.close()  # so that the end of the process is the end of the connection
-        Thread(target=self._receive, name="receive", daemon=True).start()
+        context = fork_context()
+        self.connection, self.there = context.Pipe()
+        self.process = context.Process(target=serve, args=(self.there, crew.slate), daemon=True)
+        self.receiver = Thread(target=self._receive, name="receive", daemon=True)
+        self.receiver.start()
+        self.outbox.put(self.start)
+
+    def start(self) -> None:
+        """Start the process."""
+        try:
+            self.process.start()
+        finally:
+            self.there.close()  # so that the end of the process is the end of the connection
 
     def _receive(self) -> None:
         while True:
@@ -227,19 +237,18 @@ class _Process(_Worker):
             self.replies.put((self, message))
 
     def _send(self, message: Asked) -> None:
-        self.outbox.put((self.connection, message))
+        self.outbox.put(lambda: self.connection.send(message))
 
     def end(self) -> None:
-        self.outbox.put((self.connection, None))
-        self.process.join()
+        self.outbox.put(lambda: self.connection.send(None))
+        self.receiver.join()
 
 
-def _send_all(outbox: SimpleQueue) -> None:
-    """Send messages to processes, in their order; None for a process ends it, None alone this."""
-    while (item := outbox.get()) is not None:
-        connection, message = item
-        with suppress(OSError):  # it has crashed; whoever receives from it knows
-            connection.send(message)
+def _do_all(outbox: SimpleQueue[Callable[[], None] | None]) -> None:
+    """Send messages to processes, in their order, until None comes."""
+    while (action := outbox.get()) is not None:
+        with suppress(OSError):  # it has crashed, or could not be started; whoever receives from it knows
+            action()
 
 
 def _crash(request: Request) -> InputError:
@@ -247,22 +256,3 @@ def _crash(request: Request) -> InputError:
         f"{request.path} makes the process that reads it crash; it is damaged, or memory is short. "
         "Export it again as JPEG or PNG."
     )
-
-
-def start_early(*, drawing: bool) -> None:
-    """Let the process that workers are copies of load what they need, while this one loads the model.
-
-    Args:
-        drawing: workers draw on the CPU, so torch is loaded too.
-    """
-    context = _context()
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload([*PRELOADED, PRELOADED_TO_DRAW] if drawing else PRELOADED)
-        forkserver.ensure_running()
-
-
-def _context() -> multiprocessing.context.SpawnContext | multiprocessing.context.ForkServerContext:
-    """Copies of this process would share its GPU and its locks; so they are copies of a fresh one where that exists."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    return multiprocessing.get_context("forkserver")

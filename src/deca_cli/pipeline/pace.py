@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 from deca_cli.cores import usable_cores
 from deca_cli.photo.detectors import AUTO, LBP, choose_detector
-from deca_cli.pipeline.encoding import default_batch_size
 
 if TYPE_CHECKING:
     import torch
 
+    from deca_cli.pipeline.crew import Crew
+
 CROPS_A_PHOTO = 4  # that go through the encoder in the first round, roughly; the bundled finder is generous
-GROUP_ON_GPU = 32  # photos
-GROUPS_WITH_PROCESSES = 4  # being fitted, each at another point, so that nobody waits
+GROUP_ON_GPU = 64  # photos
+GROUPS_WITH_PROCESSES = 3  # being fitted, each at another point, so that nobody waits
 CORES_FOR_PROCESSES = 4  # from so many cores on threads would wait for Python's lock
 PHOTOS_A_PROCESS = 4  # at least; starting processes takes a second
 MOST_PROCESSES = 32
 MOST_THREADS = 8
+GPU_LIKELY = ("/dev/nvidiactl", "/dev/dxg")  # one of these is there if torch may find a GPU
 QUEUED = 2  # photos that a worker is told to read before the first of them is done
 
 
@@ -54,6 +56,7 @@ class Pace:
         batch_size: int | None = None,
         padded: bool = False,
         detector: str = AUTO,
+        crew: Crew | None = None,
     ) -> Pace:
         """Sizes that suit the machine.
 
@@ -64,21 +67,41 @@ class Pace:
             batch_size: chosen by the user.
             padded: the networks are compiled for one batch size.
             detector: those that use torch run in threads, which share its memory; the bundled one in processes.
+            crew: workers that are there already.
         """
-        cores = cores or usable_cores()
+        from deca_cli.pipeline.encoding import default_batch_size
+
+        gpu = device.type == "cuda"
         size = batch_size or default_batch_size(device)
-        many = cores >= CORES_FOR_PROCESSES and photos >= PHOTOS_A_PROCESS * CORES_FOR_PROCESSES
-        many = many and choose_detector(detector).name == LBP and sys.platform != "win32"
-        # With the networks on the CPU half of the cores are theirs.
-        own = cores if device.type == "cuda" else max(1, cores // 2)
-        group = GROUP_ON_GPU if device.type == "cuda" and batch_size is None else size // CROPS_A_PHOTO
+        count = len(crew.workers) if crew else worker_count(photos, gpu=gpu, cores=cores, detector=detector)
+        group = GROUP_ON_GPU if gpu and batch_size is None else size // CROPS_A_PHOTO
         return Pace(
             batch_size=size,
             group=max(1, min(group, photos)),
-            groups=GROUPS_WITH_PROCESSES if many else 2,
-            workers=max(
-                1, min(own, MOST_PROCESSES, photos // PHOTOS_A_PROCESS) if many else min(cores, MOST_THREADS)
-            ),
-            processes=many,
+            groups=GROUPS_WITH_PROCESSES if count else 2,
+            workers=count or max(1, min(cores or usable_cores(), MOST_THREADS)),
+            processes=count > 0,
             padded=padded,
         )
+
+
+def worker_count(photos: int, *, gpu: bool, cores: int | None = None, detector: str = AUTO) -> int:
+    """How many worker processes suit the machine; 0: threads will do.
+
+    Args:
+        photos: how many there are.
+        gpu: the networks run on a GPU.
+        cores: CPU cores to use; all that this process may use if left out.
+        detector: those that use torch run in threads, which share its memory; the bundled one in processes.
+
+    Raises:
+        UsageError: the detector is not here.
+    """
+    cores = cores or usable_cores()
+    if cores < CORES_FOR_PROCESSES or photos < PHOTOS_A_PROCESS * CORES_FOR_PROCESSES:
+        return 0
+    if sys.platform == "win32" or choose_detector(detector).name != LBP:
+        return 0
+    # With the networks on the CPU half of the cores are theirs.
+    own = cores if gpu else max(1, cores // 2)
+    return max(1, min(own, MOST_PROCESSES, photos // PHOTOS_A_PROCESS))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import sys
 import traceback
-from queue import SimpleQueue
+from itertools import count
+from queue import PriorityQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from deca_cli.pipeline.bench import Bench
+
+BEHIND = 3  # steps of niceness
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -50,16 +54,33 @@ def answers_to(message: Asked, bench: Bench, *, remote: bool) -> Message:
     for ticket, request in message:
         try:
             answers.append((ticket, request.run(bench), None))
-        except Exception as error:  # noqa: BLE001, PERF203 - told when the photo's turn comes
+        except BaseException as error:  # noqa: BLE001, PERF203 - told when the photo's turn comes; someone waits for it
             answers.append((ticket, None, RemoteError(error) if remote else error))
     return answers
+
+
+class Waiting:
+    """Messages that wait for a worker: what brings photos to their end comes before what begins new ones."""
+
+    def __init__(self) -> None:
+        self.queue: PriorityQueue[tuple[int, int, Asked | None]] = PriorityQueue()
+        self.numbers = count()
+
+    def put(self, message: Asked | None) -> None:
+        """Let it wait; None, after which nothing comes, behind everything."""
+        rank = 2 if message is None else int(message[0][1].begins)
+        self.queue.put((rank, next(self.numbers), message))
+
+    def get(self) -> Asked | None:
+        """The next one."""
+        return self.queue.get()[2]
 
 
 def serve(connection: Connection, slate: Slate) -> None:
     """Answer requests until None comes or the main process is gone."""
     _begin()
     bench, sending = Bench(slate), Lock()
-    waiting: SimpleQueue[Asked | None] = SimpleQueue()
+    waiting = Waiting()
 
     def answer(message: Asked) -> None:
         answers = answers_to(message, bench, remote=True)
@@ -86,8 +107,11 @@ def serve(connection: Connection, slate: Slate) -> None:
 
 
 def _begin() -> None:
-    """One thread each, and Ctrl-C is for the main process to handle."""
+    """One thread each, behind the main process, which must never wait; and Ctrl-C is for that to handle."""
     import cv2
+
+    if hasattr(os, "nice"):
+        os.nice(BEHIND)
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
