@@ -16,12 +16,11 @@ class Encoder(nn.Module):
         backbone: ``resnet18``, ``resnet34`` or ``resnet50``.
         outputs: Width of the answer.
         hidden: Width of the hidden layer with ReLU; none = a single linear layer. DECA has 1024.
-        places: Numbers that each of 6 x 6 places of the crop adds to the features, see `ResNet`. DECA has none.
     """
 
-    def __init__(self, backbone: str, outputs: int, hidden: int | None, places: int = 0) -> None:
+    def __init__(self, backbone: str, outputs: int, hidden: int | None) -> None:
         super().__init__()
-        self.encoder = ResNet(backbone, places)
+        self.encoder = ResNet(backbone)
         self.outputs = outputs
         features = self.encoder.features
         if hidden is None:

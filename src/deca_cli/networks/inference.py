@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deca_cli.networks.detail_decoder import START_SIZE, WIDTHS
-from deca_cli.networks.resnet import BasicBlock, Bottleneck, gathered
+from deca_cli.networks.resnet import BasicBlock, Bottleneck
 
 if TYPE_CHECKING:
     from deca_cli.networks.deca import Deca
@@ -107,7 +107,6 @@ class _Folded(nn.Module):
         self.stem = FoldedConvolution(network.conv1, network.bn1)
         self.maxpool = network.maxpool
         self.blocks = nn.ModuleList(_FoldedBlock(block) for block in network.blocks())
-        self.places = copy.deepcopy(network.places)
         self.layers = copy.deepcopy(encoder.layers)
         self.eval().requires_grad_(False)
         for part in (self.stem, self.blocks):
@@ -124,7 +123,7 @@ class _Folded(nn.Module):
         for block in self.blocks:
             x = block(x)
         # The linear layers are a thousandth of the work and decide about the codes: they stay in float32.
-        return self.layers(gathered(x.float(), self.places))
+        return self.layers(x.mean(dim=(2, 3), dtype=torch.float32))
 
 
 class FoldedConvolution(nn.Module):

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-PLACES_SIDE = 6  # a 192-pixel crop has 6 x 6 places behind the last stage
 
 
 class BasicBlock(nn.Module):
@@ -89,20 +84,14 @@ BACKBONES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, i
 
 
 class ResNet(nn.Module):
-    """Stem, four stages, the mean over the remaining places, and perhaps what is found at each of them.
+    """Stem, four stages and the mean over the remaining pixels."""
 
-    Args:
-        backbone: ``resnet18``, ``resnet34`` or ``resnet50``.
-        places: numbers that each of 6 x 6 places adds to the features: the mean does not say where a thing was seen.
-    """
-
-    def __init__(self, backbone: str, places: int = 0) -> None:
+    def __init__(self, backbone: str) -> None:
         super().__init__()
         if backbone not in BACKBONES:
             raise ValueError(f"unknown backbone {backbone!r}, known are {', '.join(BACKBONES)}")
         block, depths = BACKBONES[backbone]
-        self.channels: int = 512 * block.expansion  # of the last stage
-        self.features: int = self.channels + places * PLACES_SIDE**2
+        self.features: int = 512 * block.expansion
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
@@ -111,13 +100,12 @@ class ResNet(nn.Module):
         self.layer2 = _stage(block, 64 * block.expansion, 128, depths[1], 2)
         self.layer3 = _stage(block, 128 * block.expansion, 256, depths[2], 2)
         self.layer4 = _stage(block, 256 * block.expansion, 512, depths[3], 2)
-        self.places = nn.Conv2d(self.channels, places, 1) if places else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> [B, features]; 512 for ResNet-18 and -34, 2048 for ResNet-50, and then those of the places."""
+        """[B, 3, H, W] -> [B, features]; 512 for ResNet-18 and -34, 2048 for ResNet-50."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return gathered(x, self.places)
+        return x.mean(dim=(2, 3))
 
     def blocks(self) -> Iterator[BasicBlock | Bottleneck]:
         """All residual blocks, from the input on."""
@@ -132,15 +120,6 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for block in self.blocks():
             nn.init.zeros_(block.last_norm.weight)
-
-
-def gathered(x: Tensor, places: nn.Conv2d | None) -> Tensor:
-    """Features of the last stage [B, C, h, w]: their mean, and with ``places`` what that layer says of 6 x 6 places."""
-    mean = x.mean(dim=(2, 3))
-    if places is None:
-        return mean
-    found = F.relu(places(F.adaptive_avg_pool2d(x, PLACES_SIDE)))
-    return torch.cat([mean, found.flatten(1)], 1)
 
 
 def _stage(

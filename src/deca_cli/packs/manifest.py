@@ -50,8 +50,6 @@ class Manifest:
     """The head file inside the pack."""
     hidden: int | None = None
     """Width of the encoder's hidden layer; none = a single linear layer."""
-    places: int = 0
-    """Numbers that each of 6 x 6 places of the crop adds to the encoder's features; 0 = only their mean counts."""
     expression_range: tuple[float, float] | None = None
     """Limits of the expression code; (0, 1) when it is a vector of ARKit coefficients."""
     least_face_score: float = 0.5

@@ -83,7 +83,7 @@ def build_networks(manifest: Manifest) -> dict[str, torch.nn.Module]:
     """The networks by file name, which is also their name in `Deca`."""
     sizes = manifest.sizes
     networks: dict[str, torch.nn.Module] = {
-        ENCODER: Encoder(manifest.backbone, layout_width(manifest.layout), manifest.hidden, manifest.places)
+        ENCODER: Encoder(manifest.backbone, layout_width(manifest.layout), manifest.hidden)
     }
     if manifest.detail_backbone is not None:
         networks[DETAIL_ENCODER] = Encoder(manifest.detail_backbone, sizes.detail, manifest.detail_hidden)

@@ -216,7 +216,7 @@ def _networks(manifest: Manifest, assets: HeadAssets, albedo: AlbedoAssets | Non
         }
     return Deca(
         head=HeadModel(assets),
-        encoder=Encoder(manifest.backbone, layout_width(manifest.layout), manifest.hidden, manifest.places),
+        encoder=Encoder(manifest.backbone, layout_width(manifest.layout), manifest.hidden),
         layout=manifest.layout,
         sizes=sizes,
         preprocessing=manifest.preprocessing,

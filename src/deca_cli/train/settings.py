@@ -13,17 +13,17 @@ from deca_cli.synthetic.settings import GeneratorSettings
 class LossWeights:
     """Weights of the terms in the order in which they are summed."""
 
-    points_2d: float = 10.0  # NDC
-    landmarks_2d: float = 20.0
-    openings: float = 10.0
-    points_3d: float = 80.0  # metres
+    points_2d: float = 20.0  # NDC
+    landmarks_2d: float = 60.0
+    openings: float = 20.0
+    points_3d: float = 120.0  # metres
     rotation: float = 4.0
     expression: float = 0.5
-    expression_squared: float = 0.7  # share of the variance; without it rare actions get 0, their median
-    gaze: float = 0.0  # more of it for the directions of the eyes
-    brows: float = 0.0  # for the brows
-    lids: float = 0.0  # for blinking, squinting and wide eyes
-    mouth: float = 0.0  # for what rounds and moves the mouth
+    expression_squared: float = 2.0  # share of the variance; without it rare actions get 0, their median
+    gaze: float = 0.6  # more of it for the directions of the eyes
+    brows: float = 0.6  # for the brows
+    lids: float = 0.5  # for blinking, squinting and wide eyes
+    mouth: float = 0.5  # for what rounds and moves the mouth
     expression_range: float = 0.5
     identity: float = 0.03
     dense: float = 0.25
@@ -34,13 +34,10 @@ class LossWeights:
     photometric: float = 2.0  # display values 0..1
     light_colour: float = 0.05
     light_shape: float = 0.3  # relative to the first harmonic of each colour
-    displacement: float = 20.0  # millimetres
-    slope: float = 30.0  # tangent of the angle by which the normal turns, between neighbouring texels
-    normals: float = 0.0  # angle between the normals of the surfaces, radians, mean over the face
+    displacement: float = 2.0  # millimetres
+    slope: float = 3.0  # tangent of the angle by which the normal turns, between neighbouring texels
+    normals: float = 60.0  # angle between the normals of the surfaces, radians, mean over the face
     detail_code: float = 0.001
-    deep_places: float = (
-        4.0  # displacement and slope count up to so many times where the truth is deep; 1 = alike
-    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,6 @@ class SyntheticSettings:
     """
 
     backbone: str = "resnet18"
-    places: int = 0  # numbers of each of 6 x 6 places beside the mean features; 0 = the mean alone
     init: str | None = None  # pack whose networks the run starts from
     minutes: float = 10.0
     max_steps: int = 1_000_000
@@ -73,9 +69,6 @@ class SyntheticSettings:
     detail_faces: int = 64  # of a batch whose displacement is decoded and judged
     learning_rate: float = 1.5e-3
     decoder_learning_rate: float = 0.5  # of the detail decoder, times the learning rate
-    keep_decoder_statistics: bool = (
-        False  # normalise the decoder as the pack to start from does, not by the batch
-    )
     weight_decay: float = 0.05
     warmup_steps: int = 300
     gradient_clip: float = 5.0  # of the encoder, and of the detail decoder by itself

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MM = 1000.0
 OUTSIDE = 0.1  # weight of texels outside the face: wrinkles there are not seen, but nothing may grow there
-DEEP_MM = 0.15  # a texel of that displacement counts twice
 TEXEL_LIMITS_M = (2e-4, 5e-3)  # neighbours closer or farther than that lie across a seam or a fold
 SMALL_SLOPE = 0.001  # below it (0.06 degrees) the penalty is quadratic
 SMALL_ANGLE = 0.0005
@@ -94,9 +93,7 @@ class DetailObjective:
         truth = torch.cat([own[request.rows], other[request.rows]])
         shows_face = batch.is_face[torch.cat([request.rows, request.partners])]
         shows_face = (shows_face / shows_face.sum().clamp_min(1))[:, None, None, None]
-        deep = (1 + truth.abs() * (MM / DEEP_MM)).clamp_max(self.weights.deep_places)
-        weight = self.place * deep * shows_face
-        weight = weight / self.place.mean()
+        weight = self.place / self.place.mean() * shows_face
         height = (weight * (predicted - truth).abs()).mean((2, 3)).sum() * MM
         bend = self.slopes(predicted) - self.slopes(truth)
         bend = (bend.square().sum(1, keepdim=True) + SMALL_SLOPE**2).sqrt() - SMALL_SLOPE

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.heads.model import HeadModel
-    from deca_cli.networks.resnet import ResNet
     from deca_cli.train.settings import GradientShares
 
 DENSE_POINTS = 320
@@ -73,21 +72,12 @@ def scale_gradient(values: Tensor, share: float) -> Tensor:
 class SyntheticNetwork(nn.Module):
     """The pack's encoder and detail decoder, and beside them a layer for dense points that only training needs."""
 
-    def __init__(
-        self,
-        backbone: str,
-        layout: Layout,
-        shares: GradientShares,
-        *,
-        places: int = 0,
-        keep_decoder_statistics: bool = False,
-    ) -> None:
+    def __init__(self, backbone: str, layout: Layout, shares: GradientShares) -> None:
         super().__init__()
         self.layout = layout
-        self.keep_decoder_statistics = keep_decoder_statistics
         self.shares = dict.fromkeys(APPEARANCE, shares.appearance) | {DETAIL: shares.detail}
         sizes = dict(layout)
-        self.encoder = Encoder(backbone, layout_width(layout), None, places)
+        self.encoder = Encoder(backbone, layout_width(layout), None)
         self.encoder.encoder.initialise()
         self._start_near_the_mean_face(self.answer, layout)
         self.dense = nn.Linear(self.encoder.encoder.features, DENSE_POINTS * 3)
@@ -111,18 +101,6 @@ class SyntheticNetwork(nn.Module):
         parts["log_camera"][:, 0] = math.log(TYPICAL_SCALE)
         if "light" in parts:
             parts["light"][:, :3] = TYPICAL_LIGHT
-
-    def train(self, mode: bool = True) -> SyntheticNetwork:
-        """As in torch; a decoder that keeps its statistics normalises as in evaluation.
-
-        A batch of its own statistics would make everybody's wrinkles depend on who else is in the batch.
-        """
-        super().train(mode)
-        if self.detail_decoder is not None and self.keep_decoder_statistics:
-            for module in self.detail_decoder.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
     def forward(self, images: Tensor, request: DetailRequest | None = None) -> Answer:
         """[N, 3, S, S] prepared images -> raw codes, dense points and the displacements asked for."""
@@ -172,9 +150,9 @@ class SyntheticNetwork(nn.Module):
                 f"The run cannot start from {folder}: its encoder is a {manifest.backbone}, but a {backbone} with one "
                 "linear layer is wanted. Choose the same backbone."
             )
-        earlier = Encoder(backbone, layout_width(manifest.layout), None, manifest.places)
+        earlier = Encoder(backbone, layout_width(manifest.layout), None)
         load_weights(earlier, folder / f"{ENCODER}.safetensors")
-        self._take_backbone(earlier.encoder)
+        self.encoder.encoder.load_state_dict(earlier.encoder.state_dict())
         answer = earlier.layers[0]
         assert isinstance(answer, nn.Linear)  # noqa: S101  # hidden is None, see above
         self._take_answers(answer, manifest.layout)
@@ -185,22 +163,10 @@ class SyntheticNetwork(nn.Module):
                 load_weights(self.detail_decoder, folder / f"{DETAIL_DECODER}.safetensors")
         return manifest
 
-    def _take_backbone(self, earlier: ResNet) -> None:
-        """Copy the backbone, and the layer that looks at the places if both have as many."""
-        mine, theirs = self.encoder.encoder, earlier.state_dict()
-        if earlier.features != mine.features:
-            own = {name: value for name, value in mine.state_dict().items() if name.startswith("places.")}
-            theirs = {name: value for name, value in theirs.items() if not name.startswith("places.")} | own
-        mine.load_state_dict(theirs)
-
     @torch.no_grad()
     def _take_answers(self, earlier: nn.Linear, layout: Layout) -> None:
-        """Copy the rows of those outputs that both have in the same size; new features count for nothing yet."""
-        weight = earlier.weight
-        if weight.shape[1] != self.answer.weight.shape[1]:
-            known = self.encoder.encoder.channels
-            weight = F.pad(weight[:, :known], (0, self.answer.weight.shape[1] - known))
-        for mine, theirs in ((self.answer.weight, weight), (self.answer.bias, earlier.bias)):
+        """Copy the rows of those outputs that both have in the same size."""
+        for mine, theirs in ((self.answer.weight, earlier.weight), (self.answer.bias, earlier.bias)):
             sizes = [size for _, size in layout]
             found = dict(zip((name for name, _ in layout), theirs.split(sizes), strict=True))
             wanted = mine.split([size for _, size in self.layout])

@@ -58,7 +58,6 @@ class PackWriter:
             name=self.folder.parent.name,
             licence="Apache-2.0",
             backbone=self.settings.backbone,
-            places=self.settings.places,
             layout=self.layout,
             sizes=CodeSizes(
                 shape=head.shape_size,

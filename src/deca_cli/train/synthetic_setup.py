@@ -40,13 +40,7 @@ def stream_seed(seed: int, rank: int, step: int) -> int:
 
 def make_network(layout: Layout, settings: SyntheticSettings) -> SyntheticNetwork:
     """Fresh networks as the settings want them."""
-    return SyntheticNetwork(
-        settings.backbone,
-        layout,
-        settings.gradient_shares,
-        places=settings.places,
-        keep_decoder_statistics=settings.keep_decoder_statistics,
-    )
+    return SyntheticNetwork(settings.backbone, layout, settings.gradient_shares)
 
 
 def make_optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> torch.optim.Optimizer:
