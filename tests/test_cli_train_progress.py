@@ -14,23 +14,31 @@ VALIDATION = {
 }  # fmt: skip
 
 
-def told(capsys, validation, step=123_456):
-    where = Progress(step, 200_000, 0.617, 12_345.6, 7100.0, {"all_loss": 0.123456}, validation)
-    train_stages_run._Display(None).show(where)
-    return capsys.readouterr().out.rstrip("\n")
+def told(capsys, *validations, step=123_456):
+    """Lines of a display that is shown these validations one after the other."""
+    display = train_stages_run._Display(None)
+    for validation in validations:
+        display.show(Progress(step, 200_000, 0.617, 12_345.6, 7100.0, {"all_loss": 0.123456}, validation))
+        display.told_at = -1e9  # as if time had passed
+    return capsys.readouterr().out.splitlines()
 
 
-def test_a_line_of_progress_fits_a_terminal_of_100_columns_and_tells_of_held_out_people_first(capsys):
-    line = told(capsys, VALIDATION)
-    assert len(line) <= 100
-    assert line.startswith(
-        "step 123456  62 %  12346 images/s  118 min left  loss 0.1235  nme_percent 15.95  photometric"
+def test_a_validation_is_told_once_and_lines_of_progress_fit_100_columns(capsys):
+    validation, first, second, better, third = told(
+        capsys, VALIDATION, VALIDATION, VALIDATION | {"nme_percent": 2}
     )
-    assert "train_" not in line
+    assert validation == (
+        "held-out people:  nme_percent 15.95  photometric 0.1241  shape_mm 2.98  shape_scaled_mm 2.505"
+    )
+    assert first == "step 123456  62 %  12346 images/s  118 min left  loss 0.1235  nme_percent 15.95"
+    assert first == second
+    assert better.startswith("held-out people:  nme_percent 2 ")
+    assert third.endswith("nme_percent 2")
+    assert max(len(line) for line in (validation, first)) <= 100
 
 
 def test_nothing_is_told_of_a_validation_that_was_not_made(capsys):
-    assert told(capsys, {}, 10) == "step 10  62 %  12346 images/s  118 min left  loss 0.1235"
+    assert told(capsys, {}, step=10) == ["step 10  62 %  12346 images/s  118 min left  loss 0.1235"]
 
 
 @pytest.mark.parametrize(

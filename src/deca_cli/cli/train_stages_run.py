@@ -35,6 +35,7 @@ PLAIN_EVERY_S = 5.0
 COLUMNS = 100  # of a line in a log
 BAR_TAKES = 62  # columns of a terminal before the values
 BESIDES = ("train_", "mean_head_")  # values of the validation that stand in log.jsonl only
+IN_EVERY_LINE = ("nme_percent",)  # values of the validation that stand in every line of progress
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,14 @@ class _Display:
         self.bar = bar
         self.task = None if bar is None else bar.add_task("", total=1.0, values="", rate="", left="")
         self.told_at = 0.0
+        self.validation: dict[str, float] = {}
 
     def show(self, where: Where) -> None:
         """Report progress."""
         rate, left = f"{where.images_per_s:.0f} images/s", _duration(where.seconds_left)
+        if where.validation != self.validation:
+            self.validation = dict(where.validation)
+            self._tell_validation()
         if self.bar is not None and self.task is not None:
             self.bar.update(
                 self.task,
@@ -139,6 +144,17 @@ class _Display:
             self.told_at = time.monotonic()
             line = [f"step {where.step}", f"{100 * where.done:.0f} %", rate, f"{left} left", *_values(where)]
             typer.echo(_within(COLUMNS, line))
+
+    def _tell_validation(self) -> None:
+        """All of it, once."""
+        values = [
+            f"{name} {value:.4g}" for name, value in self.validation.items() if not name.startswith(BESIDES)
+        ]
+        line = _within(COLUMNS, ["held-out people:", *values])
+        if self.bar is not None:
+            self.bar.console.print(line, markup=False, highlight=False)
+        else:
+            typer.echo(line)
 
     def say(self, sentence: str) -> None:
         """A sentence beside the progress."""
@@ -195,9 +211,9 @@ def _stop_requests() -> Iterator[list[int]]:
 
 
 def _values(where: Where) -> list[str]:
-    """The sum of the losses and the last validation of held-out people."""
+    """The sum of the losses, and how well landmarks of held-out people were found last."""
     shown = {"loss": where.values.get("all_loss", float("nan"))}
-    shown |= {name: value for name, value in where.validation.items() if not name.startswith(BESIDES)}
+    shown |= {name: where.validation[name] for name in IN_EVERY_LINE if name in where.validation}
     return [f"{name} {value:.4g}" for name, value in shown.items()]
 
 
