@@ -14,7 +14,7 @@ VALIDATION = {
 }  # fmt: skip
 
 
-def told(capsys, *validations, step=123_456):
+def told(capsys, *validations: dict[str, float], step=123_456):
     """Lines of a display that is shown these validations one after the other."""
     display = train_stages_run._Display(None)
     for validation in validations:
