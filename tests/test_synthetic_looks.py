@@ -16,6 +16,7 @@ from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.exposure import ExposureShares, develop, sample_exposure
 from deca_cli.synthetic.expressions import GAZE_DEGREES, ExpressionSampler
 from deca_cli.synthetic.generator import FaceGenerator
+from deca_cli.synthetic.head_lip_actions import _narrowing
 from deca_cli.synthetic.lip_heights import LEAST, LipHeights
 from deca_cli.synthetic.parts import find_parts
 from deca_cli.synthetic.sampling import PoseRange, rotation_from_degrees
@@ -58,6 +59,19 @@ def test_thin_lips_hardly_change_the_rest_of_the_face(open_head):
     before, after = (head.on_landmarks(head.unposed(code, still))[0] for code in (shape, thinned))
     moved = (after - before).norm(dim=1)
     assert moved[17:48].max() < 0.0012  # brows, nose, eyes
+
+
+def test_rounded_lips_draw_the_corners_inwards_evenly_and_leave_cheeks_and_the_middle_where_they_are(
+    open_head,
+):
+    head = open_head[0]
+    marks = head.on_landmarks(head.template_vertices[None])[0].numpy()
+    moved = _narrowing(marks[:, 0], marks[:, 1], marks)
+    assert moved[54] == pytest.approx(-1.0, abs=0.01)
+    assert moved[48] == pytest.approx(1.0, abs=0.01)  # -x is the subject's right
+    assert abs(moved[[51, 57, 62, 66]]).max() < 0.03
+    assert abs(moved[[*range(6), *range(11, 17), *range(17, 31)]]).max() < 0.12
+    assert (moved[[52, 53]] < 0).all()
 
 
 def test_old_people_get_grey_and_young_ones_stay_as_they_are():

@@ -86,6 +86,7 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "lips_pressed": {**_both(mouthPress=0.8), "mouthRollLower": 0.5, "mouthRollUpper": 0.5},
         "mouth_open": {"jawOpen": 0.8},
         "grimace": _both(mouthStretch=0.8, mouthUpperUp=0.4, mouthLowerDown=0.6, eyeSquint=0.4),
+        "closed_lips_open_jaw": {"jawOpen": 0.3, "mouthClose": 0.28, **_both(mouthPress=0.1)},
         "jaw_left": {"jawLeft": 0.8, "mouthLeft": 0.4},
         "jaw_right": {"jawRight": 0.8, "mouthRight": 0.4},
     }

@@ -2,7 +2,8 @@
 
 When the levators uncover the upper teeth, the red of the lip is stretched: its free edge rises by more than its
 border with the skin, and a smiling lip is two thirds as high as a resting one. Pressed lips roll inwards, so that less
-of the red is seen. The offsets here are added to the actions of `head_expressions`.
+of the red is seen. Rounded lips are narrow: a kissing mouth loses about a third of its width, MakeHuman's a sixth. The
+offsets here are added to the actions of `head_expressions`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 EDGE_RISE = 0.0030  # mouthUpperUp: free edge of the upper lip, beyond its border
 EDGE_DROP = 0.0020  # mouthLowerDown
 BORDER_IN = {"mouthPress": 0.0022, "mouthSmile": 0.0010}  # both borders, towards the line between the lips
+CORNER_IN = {"mouthPucker": 0.0032, "mouthFunnel": 0.0018}  # the corners, towards the middle
+CORNER_REACH = (0.011, 0.010)  # beyond the corners to the side, and up and down: what moves along
+CORNER_FRONT = 0.004  # metres behind the corners up to which everything moves along
 BORDER_WIDTH = 0.45  # of the lip's height, over which a moving border takes the skin along
 LEAST_HEIGHT = 0.0015  # metres; near the corners the lips have no height to speak of
 SIDE_BLEND = 0.005  # metres from the middle over which the left action hands over to the right one
@@ -37,6 +41,15 @@ def _height_at(x: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Heights y of a symmetric curve through points [N,3] of the left half and the middle, at |x|."""
     order = np.argsort(points[:, 0])
     return np.interp(np.abs(x), points[order, 0], points[order, 1])
+
+
+def _narrowing(x: np.ndarray, y: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """[V] move in x, 1 from the corners of the mouth to the middle: even along the lips, fading out on the cheeks."""
+    corner_x, corner_y, _ = landmarks[54]
+    aside = np.clip((np.abs(x) - corner_x) / CORNER_REACH[0], 0.0, None)
+    level = np.clip((np.abs(y - corner_y) - 0.006) / CORNER_REACH[1], 0.0, None)
+    along = np.clip(np.abs(x) / corner_x, 0.0, 1.0)
+    return -np.sign(x) * along * np.exp(-(aside**2) - level**2)
 
 
 def lip_offsets(
@@ -74,9 +87,14 @@ def lip_offsets(
     )
     actions = {"mouthUpperUp": rise, "mouthLowerDown": drop}
     actions |= {name: reach * inwards for name, reach in BORDER_IN.items()}
+    beside = skin * _smooth(1.0 + (z - landmarks[54, 2] + CORNER_FRONT) / MOUTH_DEPTH)
+    narrowing = beside * _narrowing(x, y, landmarks)
     left = _smooth(0.5 + x / (2.0 * SIDE_BLEND))
     vertical = np.array([0.0, 1.0, 0.0])
-    return {
+    rounded = {
+        name: (reach * narrowing)[:, None] * np.array([1.0, 0.0, 0.0]) for name, reach in CORNER_IN.items()
+    }
+    return rounded | {
         f"{name}{side}": (share * move)[:, None] * vertical
         for name, move in actions.items()
         for side, share in (("Left", left), ("Right", 1.0 - left))

@@ -173,7 +173,7 @@ class SkinPainter:
             area,
             style.stubble[n] * 0.6 * torch.maximum(torch.maximum(m.moustache, m.chin_beard), m.jaw_beard),
         )
-        beard = (area * (0.8 + 0.2 * fuzz) * (1 - smooth_step(m.lips, -0.03, 0.01))).clamp(0, 1)
+        beard = (area * (0.85 + 0.12 * fuzz) * (1 - smooth_step(m.lips, -0.03, 0.01))).clamp(0, 1)
         scalp = (m.scalp * style.scalp_hair[n] * (0.92 + 0.1 * fuzz)).clamp(0, 1)
         for cover, colour in (
             (scalp, style.scalp_colour),
