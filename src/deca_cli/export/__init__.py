@@ -10,7 +10,7 @@ from deca_cli.export.landmarks import write_landmarks
 from deca_cli.export.meshes import write_meshes
 from deca_cli.export.names import PARAMS_JSON
 from deca_cli.export.normals import write_normals
-from deca_cli.export.overlay import draw, write_images, write_overlay
+from deca_cli.export.overlay import Drawing, write_images, write_overlay
 from deca_cli.export.params import write_params_json, write_params_npz
 
 if TYPE_CHECKING:
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
-    from deca_cli.export.overlay import Pictures
 
-    Writer = Callable[[Capture, Pictures, Path], list[Path]]
+    Writer = Callable[[Capture, Drawing, Path], list[Path]]
 
 # Adding a format is one module and one line: its name (which is its option) -> what writes it.
 FORMATS: Mapping[str, Writer] = {
@@ -28,12 +27,12 @@ FORMATS: Mapping[str, Writer] = {
     "depth": lambda capture, _, folder: write_depth(capture, folder),
     "landmarks": lambda capture, _, folder: write_landmarks(capture, folder),
     "normals": lambda capture, _, folder: write_normals(capture, folder),
-    "images": lambda _, pictures, folder: write_images(pictures, folder),
+    "images": lambda _, drawing, folder: write_images(drawing.photo, folder),
 }
 
 
 # Formats that need more of a capture than landmarks and parameters.
-OF_THE_MESH = frozenset({"obj", "depth", "normals"})
+OF_THE_MESH = frozenset({"obj", "depth", "normals", "images"})
 
 
 def save(capture: Capture, folder: Path, formats: Sequence[str], request: Mapping[str, object]) -> list[Path]:
@@ -53,10 +52,10 @@ def save(capture: Capture, folder: Path, formats: Sequence[str], request: Mappin
     """
     make_folder(folder)
     remove_file(folder / PARAMS_JSON)
-    pictures = draw(capture)
-    files = [write_overlay(pictures, folder)]
+    drawing = Drawing(capture)
+    files = [write_overlay(drawing, folder)]
     for name in formats:
-        files += FORMATS[name](capture, pictures, folder)
+        files += FORMATS[name](capture, drawing, folder)
     files.append(write_params_npz(capture, folder))
     files.append(write_params_json(capture, folder, formats=formats, request=request, files=files))
     return files

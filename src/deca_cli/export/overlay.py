@@ -1,12 +1,17 @@
-"""The picture a person looks at first: photo, landmarks, coarse shape and detail shape side by side."""
+"""The picture a person looks at first: photo, landmarks, coarse shape and detail shape side by side.
+
+Where the face is small in the photo, the panels show its surroundings enlarged, and the whole photo comes first.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deca_cli.export.closeup import Cut, cut_out, framed, overlay_cut
 from deca_cli.export.landmark_lines import draw_landmarks
 from deca_cli.export.pictures import PANEL_MAX_SIDE, shrink, write_picture
 from deca_cli.export.shape_picture import draw_shapes
@@ -51,10 +56,39 @@ def draw(capture: Capture) -> Pictures:
     )
 
 
-def write_overlay(pictures: Pictures, folder: Path) -> Path:
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What is drawn of a face, when it is first asked for.
+
+    Attributes:
+        capture: the face. If it brings layers, they are those of the overlay.
+    """
+
+    capture: Capture
+
+    @cached_property
+    def cut(self) -> Cut:
+        """What the overlay shows."""
+        capture = self.capture
+        return overlay_cut(capture.landmarks_2d_px, (capture.photo.width, capture.photo.height))
+
+    @cached_property
+    def overlay(self) -> Pictures:
+        """Panels of the overlay."""
+        return draw(cut_out(self.capture, self.cut) if self.cut.close else self.capture)
+
+    @cached_property
+    def photo(self) -> Pictures:
+        """Panels of the whole photo."""
+        return draw(replace(self.capture, layers=None)) if self.cut.close else self.overlay
+
+
+def write_overlay(drawing: Drawing, folder: Path) -> Path:
     """Write `overlay.jpg`."""
-    panels = list(pictures.panels().values())
-    height, width = panels[0].shape[:2]
+    panels = list(drawing.overlay.panels().values())
+    if drawing.cut.close:
+        panels.insert(0, framed(drawing.capture.photo.pixels, drawing.cut))
+    height, width = panels[-1].shape[:2]
     gap = np.full((height, max(2, round(GAP * max(height, width))), 3), 255, np.uint8)
     row = [part for panel in panels for part in (panel, gap)][:-1]
     return write_picture(folder / "overlay.jpg", np.concatenate(row, axis=1))
