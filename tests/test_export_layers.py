@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import stand_in
+from deca_cli.export.closeup import cut_out, overlay_cut
 from deca_cli.export.shape_layers import draw_layers
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.store import load_pack
@@ -61,12 +62,17 @@ def test_heads_drawn_together_are_drawn_as_each_alone(pack_path, device):
         drawn = [capture.layers for capture in together.decode_faces(faces)]
     else:
         drawn = layers_on_the_cpu(plain, faces, captures)
+    enlarged = 0
     for capture, layers in zip(captures, drawn, strict=True):
-        alone = draw_layers(capture, (300, 200))
+        cut = overlay_cut(capture.landmarks_2d_px, (300, 200))
+        shown = replace(capture, photo=Photo(np.zeros((200, 300, 3), np.uint8), "a.png", "a"))
+        alone = draw_layers(cut_out(shown, cut) if cut.close else shown, cut.size)
+        enlarged += cut.close
         assert layers.region == alone.region
         for one, other in ((layers.opacity, alone.opacity), (layers.coarse, alone.coarse)):
             far = np.abs(one.astype(int) - other) > 2
             assert far.mean() < 0.001 if far.size else one.shape == other.shape
+    assert 0 < enlarged < len(drawn)
     assert drawn[0].opacity.max() == 255
     assert drawn[2].opacity.size == 0
 
@@ -76,4 +82,5 @@ def layers_on_the_cpu(decoder, faces, captures) -> list:
     normals = torch.from_numpy(np.stack([capture.normals for capture in captures]))
     details = [capture.detail for capture in captures]
     fine = None if details[0] is None else torch.from_numpy(np.stack([one.normals for one in details]))
-    return decoder._layers([face.photo for face in faces], vertices, normals, fine)
+    landmarks = np.stack([capture.landmarks_2d_px for capture in captures])
+    return decoder._layers([face.photo for face in faces], landmarks, vertices, normals, fine)

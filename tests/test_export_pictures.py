@@ -13,7 +13,7 @@ from deca_cli.export.depth import depth_map, write_depth
 from deca_cli.export.landmark_lines import PARTS, draw_landmarks
 from deca_cli.export.landmarks import write_landmarks
 from deca_cli.export.normals import normal_map
-from deca_cli.export.overlay import draw, write_overlay
+from deca_cli.export.overlay import Drawing, draw, write_overlay
 from deca_cli.export.pictures import PANEL_MAX_SIDE
 from deca_cli.export.texture import _matched, texture_of
 from deca_cli.photo.read import Photo
@@ -148,11 +148,11 @@ def test_the_shape_is_drawn_only_where_the_head_is(grey):
 
 def test_large_photos_are_scaled_down_in_pictures_only(tmp_path):
     large = np.full((1500, 4000, 3), 90, np.uint8)
-    capture = capture_of(large, centre=(2000.0, 750.0), scale=5000.0)
+    capture = capture_of(large, centre=(2000.0, 750.0), scale=12000.0)
     pictures = draw(capture)
     assert pictures.input.shape == (768, PANEL_MAX_SIDE, 3)
     assert depth_map(capture)[0].shape == (1500, 4000)
-    overlay = cv2.imread(str(write_overlay(pictures, tmp_path)))
+    overlay = cv2.imread(str(write_overlay(Drawing(capture), tmp_path)))
     assert overlay.shape[1] == 3 * PANEL_MAX_SIDE + 2 * 16
 
 

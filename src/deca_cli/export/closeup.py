@@ -76,7 +76,7 @@ def framed(pixels: np.ndarray, cut: Cut) -> np.ndarray:
     size = (max(1, round(pixels.shape[1] * scale)), cut.size[1])
     small = np.asarray(cv2.resize(pixels, size, interpolation=smooth))
     ends = np.array([[cut.region.left, cut.region.top], [cut.region.right, cut.region.bottom]]) * scale
-    first, last = np.round(ends).astype(int) - (0, 1)
+    first, last = np.round(ends).astype(int) - [[0], [1]]
     for width, grey in ((3, 0), (1, 255)):
         cv2.rectangle(small, first.tolist(), last.tolist(), (grey,) * 3, width)
     return small
