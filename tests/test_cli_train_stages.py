@@ -124,7 +124,15 @@ def test_runs_leave_settings_log_curves_and_pictures(runs):
     assert (runs / "c" / "curves.png").stat().st_size > 5000
     assert list((runs / "c" / "train_images").glob("*.jpg"))
     validated = [line for line in read_log(runs / "d" / "log.jsonl") if line["kind"] == "validation"]
-    assert {"nme_percent", "photometric", "shape_mm", "detail_photometric"} <= validated[-1].keys()
+    told = {
+        "nme_percent",
+        "photometric",
+        "shape_mm",
+        "detail_photometric",
+        "displacement_mm",
+        "flat_displacement_mm",
+    }
+    assert told <= validated[-1].keys()
     assert "batch_size: 1" in (runs / "d" / "settings.yaml").read_text()
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from deca_cli.errors import InputError, UsageError
 from deca_cli.heads.camera import project
 from deca_cli.train.data.loader import PersonLoader
-from deca_cli.train.data.truth import FOLDER, read_truth
+from deca_cli.train.data.truth import FOLDER, Truth, read_truth
 from deca_cli.train.objectives.coarse import CoarseObjective
 from deca_cli.train.objectives.detail import DetailObjective
 from deca_cli.train.processes import Process
@@ -45,8 +45,10 @@ class Validation:
     label's box), `photometric` (mean difference of colours within the mask), on rendered sets the neutral face against the
     true one, `shape_mm` after rotation and shift, `shape_scaled_mm` after scaling as well (one photo does not tell how large
     a head is), and `mean_head_mm` and `mean_head_scaled_mm` for the mean head in place of the answer; in the detail stage
-    `detail_photometric` and `flat_photometric` (in UV space, with the answered displacement and with none). The same names
-    with `train_` before them are those of people who are trained on: what lies between is overfitting.
+    `detail_photometric` and `flat_photometric` (in UV space, with the answered displacement and with none) and on rendered
+    sets `displacement_mm` and `flat_displacement_mm`: mean distance of the answered displacement and of none from the true
+    one, over the face. The same names with `train_` before them are those of people who are trained on: what lies between is
+    overfitting.
 
     Args:
         stage: what is measured.
@@ -83,25 +85,24 @@ class Validation:
         loader = PersonLoader(data.training_data, data, Process(0, 1, device), VALIDATION_SEED, split=split)
         count = -(-min(people, loader.people) // data.batch_size)
         batches = list(islice(loader.batches(), count))
-        return [
-            Known(batch, neutral)
-            for batch, neutral in zip(batches, self._neutrals(data.training_data, batches), strict=True)
-        ]
-
-    def _neutrals(self, folders: tuple[str, ...], batches: list[PersonBatch]) -> list[Tensor | None]:
-        """Neutral faces [N, face vertices, 3] in metres for every batch, where the data tell them."""
-        nothing: list[Tensor | None] = [None] * len(batches)
+        folders = data.training_data
         if len(folders) != 1 or not (Path(folders[0]) / FOLDER).is_dir():
-            return nothing
+            return [Known(batch) for batch in batches]
         truth = read_truth(Path(folders[0]))
-        found: list[Tensor | None] = []
-        for batch in batches:
-            people = [name.rpartition("/")[0] for name in batch.names]
-            neutral = truth.neutral_mm(people)
-            if neutral.shape[1] != self.stage.trainee.deca.head.vertex_count:
-                return nothing  # another head: its vertices do not correspond
-            found.append(torch.from_numpy(neutral / 1000).to(batch.images.device)[:, self.face])
-        return found
+        return [self._known(batch, truth) for batch in batches]
+
+    def _known(self, batch: PersonBatch, truth: Truth) -> Known:
+        """The batch with what the set knows about it; nothing if it is of another head, whose vertices do not correspond."""
+        device = batch.images.device
+        neutral = truth.neutral_mm([name.rpartition("/")[0] for name in batch.names])
+        if neutral.shape[1] != self.stage.trainee.deca.head.vertex_count:
+            return Known(batch)
+        face = torch.from_numpy(neutral / 1000).to(device)[:, self.face]
+        maps = [truth.displacement(name) for name in batch.names] if self.detail is not None else [None]
+        known = [texels for texels in maps if texels is not None]
+        if len(known) < len(batch.names):
+            return Known(batch, face)
+        return Known(batch, face, torch.from_numpy(np.stack(known)).to(device)[:, None])
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -132,7 +133,22 @@ class Validation:
             found["detail_photometric"] = self.detail(codes, displacement, batch, order).total
             flat = torch.zeros_like(displacement)
             found["flat_photometric"] = self.detail(codes, flat, batch, order).total
+            if known.displacement is not None and known.displacement.shape[-1] == displacement.shape[-1]:
+                found |= self._displacements(displacement[: len(images)], known.displacement)
         return found
+
+    def _displacements(self, answer: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """How far displacements [N, 1, U, U] in metres lie from the true ones, in millimetres, over the face."""
+        head = self.stage.trainee.deca.head
+        weight = head.face_eye_mask / head.face_eye_mask.sum()
+        surface = answer * head.face_eye_mask + head.fixed_displacement
+        return {
+            name: 1000 * ((values - true).abs() * weight).sum((1, 2, 3)).mean()
+            for name, values in (
+                ("displacement_mm", surface),
+                ("flat_displacement_mm", torch.zeros_like(true)),
+            )
+        }
 
     def _shapes(self, shape: Tensor, true: Tensor) -> dict[str, Tensor]:
         """How far the neutral face [N, S] lies from the true one [N, P, 3], in millimetres."""
@@ -156,10 +172,11 @@ class Validation:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Some people, and their neutral faces [N, face vertices, 3] in metres if they are known."""
+    """Some people, and where they are known their neutral faces [N, face vertices, 3] and displacements [N, 1, U, U], metres."""
 
     batch: PersonBatch
-    neutral: Tensor | None
+    neutral: Tensor | None = None
+    displacement: Tensor | None = None
 
 
 def make_validation(
