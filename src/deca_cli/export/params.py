@@ -115,9 +115,18 @@ def as_stored(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): as_stored(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f" and value.ndim > 0:
+            rounded = [
+                _rounded(number) for number in value.ravel().tolist()
+            ]  # most of the numbers, so without detours
+            return np.array(rounded, np.float64).reshape(value.shape).tolist()
         return as_stored(value.tolist())
     if isinstance(value, (list, tuple)):
         return [as_stored(item) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        return _rounded(value)
     return value
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

@@ -18,8 +18,9 @@ from deca_cli.photo import cascade_kernel
 ROUNDING = 1e-5
 """Taken off stage thresholds: trained thresholds often equal a reachable stage sum, up to float32 rounding."""
 
-EARLY_STAGES = (1, 0, 5, 10)
-"""Tested first: for their number of stumps they reject the most windows of photographs, 99 % together."""
+STAGE_ORDER = (1, 0, 5, 17, 10, 18, 16, 11, 13, 19, 6, 14, 12, 7, 4, 8, 15, 3, 9, 2)
+"""Order in which stages are tested: each rejects, for its number of stumps, the most of the windows of photographs that
+the ones before it leave over. With loosened thresholds the stages in the trained order take a third longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def frontal_face_cascade() -> Cascade:
     """Read scikit-image's bundled frontal face cascade (about 50 kB of XML; kept after the first call)."""
     from skimage.data import lbp_frontal_face_cascade_filename
 
-    return reordered(read_cascade(lbp_frontal_face_cascade_filename()), EARLY_STAGES)
+    return reordered(read_cascade(lbp_frontal_face_cascade_filename()), STAGE_ORDER)
 
 
 def reordered(cascade: Cascade, first: tuple[int, ...]) -> Cascade:

@@ -35,7 +35,8 @@ WEAKER = 0.3
 
 def _turned(*angles_deg: float) -> tuple[Pass, ...]:
     return tuple(
-        Pass(400, smallest=30.0, dense_from=40.0, angle_deg=angle, growth=1.2) for angle in angles_deg
+        Pass(400, smallest=30.0, dense_from=40.0, fine_after=4, angle_deg=angle, growth=1.2)
+        for angle in angles_deg
     )
 
 

@@ -13,7 +13,7 @@ from deca_cli.photo.cascade import frontal_face_cascade, scan
 from deca_cli.photo.read import Photo
 
 FINE_AFTER = 3
-"""Stages of the cascade after which a window's neighbours are tested, too."""
+"""Stages of the cascade after which a window's neighbours are tested, too, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Pass:
         growth: ratio of one window size to the next.
         dense_from: side from which on windows between every second row and column are tested, too, where one beside
             them is promising.
+        fine_after: stages that a window must pass to be promising.
         slack: see `scan`.
         border: width of the repeated border over the longer side; lets faces be found that fill the photo.
         for_long_side: photos whose longer side has fewer pixels skip this sweep.
@@ -40,6 +41,7 @@ class Pass:
     mirrored: bool = False
     growth: float = 1.15
     dense_from: float = 48.0
+    fine_after: int = FINE_AFTER
     slack: float = 0.2
     border: float = 0.25
     for_long_side: int = 0
@@ -54,7 +56,10 @@ def sweep_all(photo: Photo, passes: Sequence[Pass]) -> np.ndarray:
     passes = [one for one in passes if max(photo.width, photo.height) >= one.for_long_side]
     frontal_face_cascade()  # read it once, before the threads
     greys = _greys(photo, {one.long_side for one in passes})
-    with ThreadPoolExecutor(max_workers=max(1, min(len(passes), cv2.getNumThreads()))) as pool:
+    threads = min(len(passes), cv2.getNumThreads())
+    if threads <= 1:
+        return np.concatenate([_sweep(greys[one.long_side], photo.width, one) for one in passes])
+    with ThreadPoolExecutor(max_workers=threads) as pool:
         return np.concatenate(
             list(pool.map(lambda one: _sweep(greys[one.long_side], photo.width, one), passes))
         )
@@ -73,8 +78,8 @@ def _greys(photo: Photo, long_sides: set[int]) -> dict[int, np.ndarray]:
             source = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
         scale = long_side / max(source.shape[:2])
         size = (max(round(source.shape[1] * scale), 1), max(round(source.shape[0] * scale), 1))
-        source = cv2.resize(source, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         source = source if source.ndim == 2 else cv2.cvtColor(source, cv2.COLOR_RGB2GRAY)
+        source = cv2.resize(source, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         greys[long_side] = source
     return greys
 
@@ -92,8 +97,10 @@ def _sweep(grey: np.ndarray, photo_width: int, one: Pass) -> np.ndarray:
         to_grey = _window_centres(back, level, cascade.window)
         rows = level.pixels.shape[0] - cascade.window + 1
         spans = cascade_kernel.spans_inside(to_grey, max(rows, 0), grey.shape[0], grey.shape[1])
-        fine_after = FINE_AFTER if level.side >= one.dense_from else 0
+        fine_after = one.fine_after if level.side >= one.dense_from else 0
         corners, scores = scan(cascade, level.pixels, spans, 2, one.slack, fine_after=fine_after)
+        if len(scores) == 0:
+            continue
         centres = (corners @ to_grey[:, :2].T + to_grey[:, 2] + 0.5) / scale - 0.5
         hits.append(np.column_stack([centres, np.full(len(scores), level.side / scale), scores]))
     return np.concatenate(hits)
