@@ -1,19 +1,20 @@
-"""One model in several processes: the same weights at the start, the mean of all gradients in every step.
-
-Everything travels in one message, after the backward pass. Between GPUs of one machine that takes a few hundredths of a step, and
-unlike hooks on single gradients it can be a part of a recorded step.
-"""
+"""One model in several processes: the same weights at the start, the mean of all gradients in every step."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
+
+PIECE = 24 * 2**20  # bytes: large enough for the full speed of a connection
 
 
 @torch.no_grad()
@@ -26,16 +27,84 @@ def share_start(network: nn.Module) -> None:
             _in_one_message(some, lambda message: torch.distributed.broadcast(message, 0))
 
 
-@torch.no_grad()
-def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over all processes, in which the same parameters must have one."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+class SharedGradients:
+    """Replaces every gradient by its mean over all processes, in which the same parameters must have one.
 
-    def mean(message: Tensor) -> None:
-        torch.distributed.all_reduce(message)
+    Gradients travel in a few pieces, those of the last layers first. Each piece sets out when the backward pass has made it, on a
+    stream and through a connection of its own, so that neither the rest of the pass nor the messages of batch normalisation
+    wait for it. All of this can be a part of a recorded step.
+
+    Args:
+        network: whose gradients are shared.
+        device: of the network.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.pieces = _pieces([one for one in network.parameters() if one.requires_grad])
+        self.connection = torch.distributed.new_group()
+        self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.begin()
+        self.hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._arrived, number))
+            for number, piece in enumerate(self.pieces)
+            for parameter in piece
+        ]
+
+    def begin(self) -> None:
+        """Before the backward pass."""
+        self.missing, self.sent = [len(piece) for piece in self.pieces], 0
+
+    def finish(self) -> None:
+        """After the backward pass: send what is left, and let the device wait for all answers."""
+        while self.sent < len(self.pieces):
+            self._send()
+        if self.side is not None:
+            torch.cuda.current_stream().wait_stream(self.side)
+
+    def close(self) -> None:
+        """Leave the gradients of later backward passes alone."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def _arrived(self, number: int, _: Tensor) -> None:
+        """Called when a parameter of a piece got its gradient."""
+        self.missing[number] -= 1
+        # One after the other: messages must set out in the same order in all processes.
+        while self.sent < len(self.pieces) and self.missing[self.sent] == 0:
+            self._send()
+
+    @torch.no_grad()
+    def _send(self) -> None:
+        """The next piece."""
+        gradients = [one.grad for one in self.pieces[self.sent] if one.grad is not None]
+        self.sent += 1
+        if gradients:
+            with self._aside():
+                _in_one_message(gradients, self._mean)
+
+    def _aside(self) -> AbstractContextManager[object]:
+        """On the stream of its own, after what the device was given to do so far."""
+        if self.side is None:
+            return nullcontext()
+        self.side.wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(self.side)
+
+    def _mean(self, message: Tensor) -> None:
+        torch.distributed.all_reduce(message, group=self.connection)
         message.div_(torch.distributed.get_world_size())
 
-    _in_one_message(gradients, mean)
+
+def _pieces(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Parameters from the last to the first, in pieces of about the same size."""
+    pieces: list[list[nn.Parameter]] = []
+    room = 0
+    for parameter in reversed(parameters):
+        if room <= 0:
+            pieces.append([])
+            room = PIECE
+        pieces[-1].append(parameter)
+        room -= parameter.numel() * parameter.element_size()
+    return pieces
 
 
 def _in_one_message(tensors: Sequence[Tensor], send: Callable[[Tensor], object]) -> None:

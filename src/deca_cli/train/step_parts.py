@@ -25,7 +25,7 @@ def records_steps(train: LoopSettings, process: Process) -> bool:
         UsageError: wanted, but there is no GPU.
     """
     if train.cuda_graphs == "auto":
-        return process.device.type == "cuda" and process.world == 1
+        return process.device.type == "cuda"
     if train.cuda_graphs and process.device.type != "cuda":
         raise UsageError(
             f"train.cuda_graphs needs an NVIDIA GPU, but this run is on the {process.device.type}. Leave it out, or "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from deca_cli.errors import DeviceError
-from deca_cli.train.shared_gradients import share_gradients, share_start
+from deca_cli.train.shared_gradients import SharedGradients, share_start
 from deca_cli.train.shared_norm import share_norms
 from deca_cli.train.step_graph import RecordedStep
 from deca_cli.train.step_parts import (
@@ -47,10 +47,12 @@ class TrainingStep:
         self, stage: Stage, train: LoopSettings, process: Process, tell: Callable[[str], None]
     ) -> None:
         self.stage, self.train, self.process, self.tell = stage, train, process, tell
+        self.shared: SharedGradients | None = None
         if process.world > 1:
             if train.sync_batch_norm:
                 share_norms(stage.trained, process.device)
             share_start(stage.trained)
+            self.shared = SharedGradients(stage.trained, process.device)
         self.optimizer = make_optimizer(stage.trained, train, process)
         stage.tune(self.optimizer)
         self.recorded: RecordedStep | None = None
@@ -87,15 +89,17 @@ class TrainingStep:
             try:
                 return self.recorded(batch, order), None
             except DeviceError as error:
-                self.close()
+                self.recorded = None
                 if self.train.cuda_graphs != "auto":
                     raise
                 self.tell(f"ordinary steps from here on. {error}")
         return self._update(batch, order, shows=shows)
 
     def close(self) -> None:
-        """Forget the recorded step; before the processes part, because it holds on to what connects them."""
+        """No step follows. Before the processes part: a recorded step holds on to what connects them."""
         self.recorded = None
+        if self.shared is not None:
+            self.shared.close()
 
     def _update(
         self, batch: PersonBatch, order: Tensor, *, shows: bool
@@ -104,9 +108,11 @@ class TrainingStep:
         trained = self.stage.trained
         result = self.stage.step(trained, batch, order, pictures=shows and self.process.first)
         self.optimizer.zero_grad(set_to_none=True)
+        if self.shared is not None:
+            self.shared.begin()
         result.total.backward()
-        if self.process.world > 1:
-            share_gradients(trained.parameters())
+        if self.shared is not None:
+            self.shared.finish()
         if self.train.clip:
             nn.utils.clip_grad_norm_(trained.parameters(), self.train.clip)
         self.optimizer.step()

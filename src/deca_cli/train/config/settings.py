@@ -96,7 +96,7 @@ class LoopSettings:
     """Of the networks: `bf16`, `float32`, or `auto` = bf16 on a GPU. Geometry is always float32."""
     cuda_graphs: Literal["auto", True, False] = "auto"
     """Record a whole step once and replay it, which spares the launches of its kernels; small batches gain. `auto` records
-    on one GPU, and goes on with ordinary steps where a step cannot be recorded."""
+    on GPUs, and goes on with ordinary steps where a step cannot be recorded."""
     sync_batch_norm: bool = True
     """Normalise over the whole batch of all processes, as one process would."""
     log_steps: int = 10
