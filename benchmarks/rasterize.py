@@ -1,8 +1,9 @@
 """Time the rasteriser: `python benchmarks/rasterize.py [--plot scaling.png]`.
 
 On any machine: the CPU kernel. On an NVIDIA GPU: batch x size with the least time that memory allows, backward passes,
-scaling, a rasteriser in plain torch, and pytorch3d and nvdiffrast where they can be imported. The mesh is a closed, bumpy ellipsoid with as many
-vertices and triangles as a head (5,041 and 9,800) that fills 46 % of the picture; `--obj` takes another one.
+scaling, a rasteriser in plain torch, and pytorch3d and nvdiffrast where they can be imported. The mesh is a closed,
+bumpy ellipsoid with as many vertices and triangles as a head (5,041 and 9,800) that fills 46 % of the picture; `--obj`
+takes another one.
 
 Numbers are medians. GPU times are between CUDA events, after a warm-up and with the L2 cache overwritten before every
 call. "Eager" starts on an idle GPU, so that all of Python's and the driver's launch costs count; "graph" replays a CUDA

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deca_cli.errors import DeviceError
-from deca_cli.render import cuda, cuda_plan
+from deca_cli.render import cuda_plan
 from deca_cli.render.interpolate import interpolate
 from deca_cli.render.rasterize import rasterize
 from render_scenarios import (
@@ -187,27 +187,45 @@ def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 @needs_gpu
 @pytest.mark.cuda
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", SCENARIOS)
-@pytest.mark.parametrize("tile", [None, *cuda_plan.TILES])
-def test_both_ways_to_draw_equal_the_reference_bit_for_bit(
-    tile: tuple[int, int] | None, name: str, rule: str, monkeypatch: pytest.MonkeyPatch
-):
-    """With tiles of any size, and (None) with three launches; what is used otherwise goes by the problem's size."""
-    monkeypatch.setattr(cuda_plan, "MOST_TILED", 0 if tile is None else 1 << 40)
-    monkeypatch.setattr(cuda_plan, "TILES", cuda_plan.TILES if tile is None else (tile,))
-    monkeypatch.setattr(cuda, "plan_of", cuda_plan.plan_of.__wrapped__)
-    scenario = SCENARIOS[name]()
-    for right, ours in zip(by_the_reference(name, rule), draw("cuda", scenario, rule), strict=True):
+def test_many_faces_in_few_pixels():
+    scenario = Scenario(*grid(150), 70, 90)  # 45,000 faces
+    for right, ours in zip(draw("cpu", scenario), draw("cuda", scenario), strict=True):
         assert torch.equal(right, ours)
 
 
 @needs_gpu
 @pytest.mark.cuda
-def test_more_faces_than_a_cluster_lists_at_once():
-    scenario = Scenario(*grid(150), 70, 90)  # 45,000 faces
-    for right, ours in zip(draw("cpu", scenario), draw("cuda", scenario), strict=True):
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_results_with_memory_of_their_own_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch):
+    """As results of large problems have it; those of small ones share an allocation."""
+    monkeypatch.setattr(cuda_plan, "MOST_SHARED", -1)
+    cuda_plan.plan_of.cache_clear()
+    found = draw("cuda", SCENARIOS[name]())
+    cuda_plan.plan_of.cache_clear()
+    for right, ours in zip(by_the_reference(name, "standard"), found, strict=True):
         assert torch.equal(right, ours)
+
+
+def test_shared_results_begin_on_boundaries_and_do_not_overlap():
+    for double, number in ((False, 4), (True, 8)):
+        mesh = ((2, 9, 3), double, (7, 3), True, 5, 3, "standard", 10.0)
+        places = cuda_plan.plan_of(*mesh, (9, 4)).places
+        assert places is not None
+        assert all(offset % 128 == 0 for offset in places.offsets)
+        ends = [*places.offsets[1:], places.length * number]
+        widths = (4, number, number, number)
+        for (size, strides, start), offset, end, width in zip(
+            places.parts, places.offsets, ends, widths, strict=True
+        ):
+            part = torch.empty(size)
+            assert part.stride() == strides
+            assert start * width == offset
+            assert offset + part.numel() * width <= end
+        assert [part[0] for part in places.parts] == [(2, 5, 3), (2, 5, 3, 3), (2, 5, 3), (2, 4, 5, 3)]
+        assert len(cuda_plan.plan_of(*mesh, None).places.parts) == 3
+    assert (
+        cuda_plan.plan_of((1, 9, 3), False, (7, 3), True, 4096, 4096, "standard", 10.0, None).places is None
+    )
 
 
 @needs_gpu

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deca_cli.render.cuda_plan import NO_MIXING, Mixing, Plan, blocks_of_pixels, plan_of
+from deca_cli.render.cuda_plan import Places, blocks_of_pixels, plan_of
 from deca_cli.render.fragments import Rule
 from deca_cli.render.kernels import Launcher, launcher
 
@@ -40,7 +40,9 @@ def rasterize(
         DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
     """
     with _current(vertices.device):
-        return _draw(vertices, faces, height, width, rule, z_offset, apart)[:3]
+        drawn = _draw(vertices, faces, height, width, rule, z_offset, apart, None, None)
+    triangle, barycentrics, depth = drawn
+    return triangle, barycentrics, depth
 
 
 def rasterize_and_interpolate(
@@ -49,90 +51,74 @@ def rasterize_and_interpolate(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """`rasterize` and `interpolate` in one pass over the pixels: triangle, barycentrics, depth and picture."""
     with _current(vertices.device):
-        return _draw(vertices, faces, height, width, rule, z_offset, apart, attribute_faces, attributes)
+        drawn = _draw(vertices, faces, height, width, rule, z_offset, apart, attribute_faces, attributes)
+    triangle, barycentrics, depth, picture = drawn
+    return triangle, barycentrics, depth, picture
 
 
 def _draw(
     vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float, apart: bool,
-    attribute_faces: Tensor | None = None, attributes: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Triangle, barycentrics, depth and picture (of no channels without attributes)."""
-    vertices, faces = vertices.contiguous(), _indices(faces, vertices)
+    attribute_faces: Tensor | None, attributes: Tensor | None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Triangle, barycentrics, depth and, where there are attributes, their picture.
+
+    Clear the keys, draw the triangles, then one pass over the pixels that writes everything; in the order in which the
+    GPU needs it, for at small sizes the GPU waits for this function, not the other way round.
+    """
     kernels = _launcher(vertices)
-    mixing, mixed = NO_MIXING, (0, 0)
+    stream = kernels.stream()
+    plan = plan_of(
+        vertices.shape, vertices.dtype == torch.float64, faces.shape, faces.dtype == torch.int64, height, width,
+        rule, z_offset, None if attributes is None else attributes.shape,
+    )  # fmt: skip
+    keys = vertices.new_empty(plan.keys, dtype=torch.int64)
+    address = keys.data_ptr()
+    kernels.start(stream, "clear_keys", plan.clear_blocks, address, plan.keys // 2)
+    vertices, faces = vertices.contiguous(), _indices(faces, vertices)
+    inputs = (vertices.data_ptr(), faces.data_ptr(), address)
+    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
+    # Only now, while the GPU draws.
+    places = None if apart else plan.places
+    if places is None:
+        memory = _allocate(vertices, height, width, plan.channels)
+        addresses = [part.data_ptr() for part in memory]
+    else:
+        memory = (vertices.new_empty(places.length),)
+        start = memory[0].data_ptr()
+        addresses = [start + offset for offset in places.offsets]
+    mixing: tuple[int, ...] = (0, 0, 0, 0)
     if attribute_faces is not None and attributes is not None:
         attributes, rows = attributes.contiguous(), _indices(attribute_faces, vertices)
-        count, channels = attributes.shape[-2:]
-        mixing = Mixing(rows.dtype == torch.int64, count, channels, _stride(attributes))
-        mixed = (rows.data_ptr(), attributes.data_ptr())
-    batch, vertex_count, _ = vertices.shape
-    plan = plan_of(
-        kernels.clusters, vertices.dtype == torch.float64, faces.dtype == torch.int64, batch, vertex_count,
-        faces.shape[0], height, width, rule, z_offset, mixing,
-    )  # fmt: skip
-    inputs = (vertices.data_ptr(), faces.data_ptr())
-    if plan.results is None or apart:
-        results = _apart(vertices, height, width, mixing.channels)
-        triangle, barycentrics, depth, picture = results
-        pointers = (triangle.data_ptr(), barycentrics.data_ptr(), depth.data_ptr(), picture.data_ptr())
-        _launch(kernels, plan, vertices, inputs, mixed, pointers)
-        return results
-    shared = vertices.new_empty(plan.results.length)
-    base, (to_barycentrics, to_depth, to_picture, to_triangle) = shared.data_ptr(), plan.results.offsets
-    pointers = (base + to_triangle, base + to_barycentrics, base + to_depth, base + to_picture)
-    _launch(kernels, plan, vertices, inputs, mixed, pointers)
-    # Only now, while the GPU draws. `data` frees the parts of being views of each other: what changes one in place
-    # must not make autograd think that the others changed.
-    first, second, third, fourth = plan.results.parts
-    return (
-        shared.view(torch.int32).as_strided(*fourth).data,
-        shared.as_strided(*first).data,
-        shared.as_strided(*second).data,
-        shared.as_strided(*third).data,
+        mixing = (rows.data_ptr(), attributes.data_ptr(), addresses.pop(), int(rows.dtype == torch.int64))
+    kernels.start(
+        stream, "resolve", plan.pixel_blocks, *inputs, *addresses, *plan.sizes, *mixing, *plan.attributes
     )
+    return memory if places is None else _parts(memory[0], places)
 
 
-def _apart(vertices: Tensor, height: int, width: int, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Memory for triangle, barycentrics, depth and picture."""
-    shape = (vertices.shape[0], height, width)
-    return (
+def _allocate(vertices: Tensor, height: int, width: int, channels: int | None) -> tuple[Tensor, ...]:
+    """Memory for triangle, barycentrics, depth and, with a number of channels, the picture."""
+    batch = vertices.shape[0]
+    shape = (batch, height, width)
+    surface = (
         vertices.new_empty(shape, dtype=torch.int32),
         vertices.new_empty((*shape, 3)),
         vertices.new_empty(shape),
-        vertices.new_empty((shape[0], channels, height, width)),
     )
+    return surface if channels is None else (*surface, vertices.new_empty((batch, channels, height, width)))
 
 
-def _launch(
-    kernels: Launcher, plan: Plan, vertices: Tensor, inputs: tuple[int, int], mixed: tuple[int, int],
-    results: tuple[int, int, int, int],
-) -> None:  # fmt: skip
-    """Start drawing: everything in one launch, or keys, triangles and pixels one after the other.
+def _parts(shared: Tensor, places: Places) -> tuple[Tensor, ...]:
+    """Triangle, barycentrics, depth and picture in their shared memory.
 
-    Args:
-        kernels: of the GPU.
-        plan: of the problem.
-        vertices: of the problem, for their GPU.
-        inputs: addresses of vertices and faces.
-        mixed: addresses of attribute faces and attributes.
-        results: addresses of triangle, barycentrics, depth and picture.
+    `data` frees them of being views of each other: what changes one in place must not make autograd think that the
+    others changed.
     """
-    stream = kernels.stream()
-    *surface, picture = results
-    if plan.tile_blocks:
-        kernels.start(
-            stream, "draw_tiles", plan.tile_blocks, *inputs, *surface, *plan.tile_sizes, *mixed, picture,
-            *plan.tile_mixing,
-        )  # fmt: skip
-        return
-    keys = vertices.new_empty(2 * plan.key_pairs, dtype=torch.int64)
-    address = keys.data_ptr()
-    kernels.start(stream, "clear_keys", plan.clear_blocks, address, plan.key_pairs)
-    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, address, *plan.sizes, *plan.drawing)
-    kernels.start(
-        stream, "resolve", plan.pixel_blocks, *inputs, address, *surface, *plan.sizes, *mixed, picture,
-        *plan.mixing,
-    )  # fmt: skip
+    triangle, *others = places.parts
+    return (
+        shared.view(torch.int32).as_strided(*triangle).data,
+        *[shared.as_strided(*part).data for part in others],
+    )
 
 
 def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -180,13 +166,12 @@ def rasterize_backward(
     vertices, faces, triangle = vertices.contiguous(), _indices(faces, vertices), triangle.contiguous()
     to_barycentrics = None if to_barycentrics is None else to_barycentrics.contiguous()
     to_depth = None if to_depth is None else to_depth.contiguous()
-    batch, height, width = triangle.shape
-    wide = faces.dtype == torch.int64
+    _, height, width = triangle.shape
     with _current(vertices.device):
         kernels = _launcher(vertices)
         plan = plan_of(
-            kernels.clusters, vertices.dtype == torch.float64, wide, batch, vertices.shape[1], faces.shape[0],
-            height, width, rule, z_offset, NO_MIXING,
+            vertices.shape, vertices.dtype == torch.float64, faces.shape, faces.dtype == torch.int64, height, width,
+            rule, z_offset, None,
         )  # fmt: skip
         to_vertices = torch.zeros_like(vertices)
         kernels.start(

@@ -1,6 +1,8 @@
 """What the launches of `cuda.py` need for one problem size: sizes as the kernels read them, blocks, places of results."""
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from deca_cli.render.barycentrics import area_epsilon
@@ -13,37 +15,19 @@ TILE_WIDTH, TILE_HEIGHT, WARP, LIST = 32, 4, 32, 1024
 BUSY_WARPS = 4096
 # A triangle is large if its bounding box has more pixels than a 64th of the picture, within these limits.
 LARGE_SHARE, LEAST_LARGE, MOST_LARGE = 64, 4096, 65536
-
-# Of draw_tiles: tiles of a cluster, across and down, with and without clusters; and the tiles to choose from.
-CLUSTER, NO_CLUSTER = (2, 4), (1, 1)
-TILES = ((64, 32), (32, 32), (32, 16), (16, 16))
-# Blocks that keep a large GPU busy: with fewer, smaller tiles are taken.
-BUSY_BLOCKS = 128
-# Pixels of all pictures together up to which one launch is quicker than three.
-MOST_TILED = 1 << 21
-# Bytes up to which the results share one allocation. Beyond, keeping one of them should not keep them all.
+# Bytes up to which the results share one allocation. Beyond, keeping one of them should not keep them all, and the GPU
+# is busy long enough to allocate them one by one.
 MOST_SHARED = 1 << 26
 
-
-class Mixing(NamedTuple):
-    """The attributes of a problem."""
-
-    wide: bool  # faces of 64 bits
-    rows: int
-    channels: int
-    stride: int  # numbers from one item to the next
+Part = tuple[tuple[int, ...], tuple[int, ...], int]  # size, strides and start of a tensor
 
 
-NO_MIXING = Mixing(wide=False, rows=0, channels=0, stride=0)
-
-
-class Results(NamedTuple):
-    """Where barycentrics, depth, picture and triangle lie in one allocation."""
+class Places(NamedTuple):
+    """Where triangle, barycentrics, depth and picture lie in one allocation."""
 
     length: int  # numbers of the mesh's type
-    offsets: tuple[int, int, int, int]  # bytes
-    # Size, strides and start; those of the triangles in numbers of 32 bits.
-    parts: tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...]
+    offsets: tuple[int, ...]  # bytes
+    parts: tuple[Part, ...]  # in numbers of the mesh's type, those of the triangles of 32 bits
 
 
 class Plan(NamedTuple):
@@ -51,46 +35,45 @@ class Plan(NamedTuple):
 
     sizes: tuple[float, ...]  # wide, batch, vertices, faces, height, width, standard, epsilon, z offset
     drawing: tuple[int, int]  # triangles of a warp, pixels of a large one
-    mixing: tuple[int, ...]  # wide, count, stride, channels
-    key_pairs: int
+    channels: int | None  # none: no attributes
+    attributes: tuple[
+        int, int, int
+    ]  # rows, numbers from one item to the next (none where all share them), channels
+    keys: int
     clear_blocks: int
     draw_blocks: int
     pixel_blocks: int
-    tile_blocks: int  # none: three launches are quicker
-    tile_sizes: tuple[float, ...]  # draw_tiles: from counts to z offset
-    tile_mixing: tuple[int, int]  # draw_tiles: count and channels, stride
-    results: Results | None  # none: allocated one by one
+    places: Places | None  # none: allocated one by one
 
 
 @functools.lru_cache(maxsize=1024)
 def plan_of(
-    clusters: bool, double: bool, wide: bool, batch: int, vertices: int, faces: int, height: int, width: int,
-    rule: Rule, z_offset: float, mixing: Mixing,
+    shape: Sequence[int], double: bool, faces_shape: Sequence[int], wide: bool, height: int, width: int, rule: Rule,
+    z_offset: float, attributes_shape: Sequence[int] | None,
 ) -> Plan:  # fmt: skip
-    """The plan for a problem on a GPU with or without clusters of blocks."""
+    """The plan for vertices, faces of 32 or (wide) 64 bits, and attributes or none."""
+    (batch, vertices, _), faces = shape, faces_shape[0]
+    channels, attributes = None, (0, 0, 0)
+    if attributes_shape is not None:
+        rows, channels = attributes_shape[-2:]
+        attributes = (rows, rows * channels if len(attributes_shape) == 3 else 0, channels)
     share = WARP
     while share > 1 and batch * faces < share * BUSY_WARPS:
         share //= 2
     large = min(max(height * width // LARGE_SHARE, LEAST_LARGE), MOST_LARGE)
-    key_pairs = -(-batch * (height * width + LIST // 2) // 2)
-    standard, epsilon = int(rule == "standard"), area_epsilon(rule, height, width)
-    (tile_width, tile_height), tile_blocks = tiles_of(batch, height, width, clusters)
+    keys = 2 * -(-batch * (height * width + LIST // 2) // 2)  # cleared in pairs
+    integers = (int(wide), batch, vertices, faces, height, width, int(rule == "standard"))
     return Plan(
-        sizes=(int(wide), batch, vertices, faces, height, width, standard, epsilon, float(z_offset)),
+        sizes=(*integers, area_epsilon(rule, height, width), float(z_offset)),
         drawing=(share, large),
-        mixing=(int(mixing.wide), mixing.rows, mixing.stride, mixing.channels),
-        key_pairs=key_pairs,
-        clear_blocks=-(-key_pairs // BLOCK),
+        channels=channels,
+        attributes=attributes,
+        keys=keys,
+        clear_blocks=-(-keys // (2 * BLOCK)),
         draw_blocks=batch * -(-faces // (share * (BLOCK // WARP))),
         pixel_blocks=blocks_of_pixels(batch, height, width),
-        tile_blocks=tile_blocks if batch * height * width <= MOST_TILED else 0,
-        tile_sizes=(
-            _pair(vertices, faces), _pair(height, width), _pair(tile_width, tile_height),
-            _pair(int(wide), int(mixing.wide)), standard, epsilon, float(z_offset),
-        ),
-        tile_mixing=(_pair(mixing.rows, mixing.channels), mixing.stride),
-        results=_results(double, batch, height, width, mixing.channels),
-    )  # fmt: skip
+        places=_places(double, batch, height, width, channels),
+    )
 
 
 def blocks_of_pixels(batch: int, height: int, width: int) -> int:
@@ -98,38 +81,27 @@ def blocks_of_pixels(batch: int, height: int, width: int) -> int:
     return batch * -(-width // TILE_WIDTH) * -(-height // TILE_HEIGHT)
 
 
-def tiles_of(batch: int, height: int, width: int, clusters: bool) -> tuple[tuple[int, int], int]:
-    """Width and height of the tiles, and the blocks that draw_tiles needs: the largest tiles that keep a GPU busy."""
-    across, down = CLUSTER if clusters else NO_CLUSTER
-    for tile in TILES:
-        regions = batch * -(-width // (across * tile[0])) * -(-height // (down * tile[1]))
-        blocks = regions * across * down
-        if blocks >= BUSY_BLOCKS:
-            break
-    return tile, blocks
-
-
-def _pair(first: int, second: int) -> int:
-    """Two numbers of 32 bits in one of 64; Pair in rasterize.cu."""
-    return first | second << 32
-
-
-def _results(double: bool, batch: int, height: int, width: int, channels: int) -> Results | None:
+def _places(double: bool, batch: int, height: int, width: int, channels: int | None) -> Places | None:
     """Places of the results in one allocation, each on a boundary of 128 bytes; none if that would be large."""
-    pixels, number = batch * height * width, 8 if double else 4
-    lengths = [3 * pixels, pixels, channels * pixels, -(-4 * pixels // number)]
-    starts = [0]
-    for length in lengths:
-        starts.append(starts[-1] + -(-length // 32) * 32)
-    if starts[-1] * number > MOST_SHARED:
+    plane, number = height * width, 8 if double else 4
+    picture = (batch, height, width)
+    strided: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+        (picture, (plane, width, 1)),
+        ((*picture, 3), (3 * plane, 3 * width, 3, 1)),
+        (picture, (plane, width, 1)),
+    ]
+    if channels is not None:
+        strided.append(((batch, channels, height, width), (channels * plane, plane, width, 1)))
+    starts, end = [], 0
+    for size, _ in strided:
+        starts.append(end)
+        end += (
+            -(-math.prod(size) // 32) * 32
+        )  # the triangles, of 32 bits, get as much as if they were as long
+    if end * number > MOST_SHARED:
         return None
-    plane, row = height * width, width
-    barycentrics = ((batch, height, width, 3), (3 * plane, 3 * row, 3, 1), starts[0])
-    depth = ((batch, height, width), (plane, row, 1), starts[1])
-    picture = ((batch, channels, height, width), (channels * plane, plane, row, 1), starts[2])
-    triangle = ((batch, height, width), (plane, row, 1), starts[3] * number // 4)
-    return Results(
-        length=starts[-1],
-        offsets=(starts[0] * number, starts[1] * number, starts[2] * number, starts[3] * number),
-        parts=(barycentrics, depth, picture, triangle),
+    return Places(
+        length=end,
+        offsets=tuple(start * number for start in starts),
+        parts=tuple((*one, start) for one, start in zip(strided, starts, strict=True)),
     )

@@ -18,17 +18,10 @@ All = tuple[Tensor, Tensor, Tensor, Tensor]  # and picture
 
 
 def rasterize(
-    vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
-) -> Arrays:
-    """Triangle, barycentrics and depth."""
-    return rasterize_with(vertices, faces, height, width, backend, rule, z_offset, apart=False)
-
-
-def rasterize_with(
     vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float,
-    *, apart: bool,
+    *, apart: bool = False,
 ) -> Arrays:  # fmt: skip
-    """The same; ``apart``: every result has memory of its own, as results of operators must."""
+    """Triangle, barycentrics and depth; ``apart``: each has memory of its own, as results of operators must."""
     arguments = (vertices, faces, height, width, cast("Rule", rule), z_offset)
     if backend == "cuda":
         return cast("Arrays", _cuda().rasterize(*arguments, apart=apart))
@@ -78,30 +71,12 @@ def interpolate_backward(
 
 def rasterize_and_interpolate(
     vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
-    height: int, width: int, backend: str, rule: str, z_offset: float,
+    height: int, width: int, backend: str, rule: str, z_offset: float, *, apart: bool = False,
 ) -> All:  # fmt: skip
     """Triangle, barycentrics, depth and picture; the CUDA kernel needs one pass over the pixels for all of them."""
-    return rasterize_and_interpolate_with(
-        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset, apart=False
-    )
-
-
-def rasterize_and_interpolate_with(
-    vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
-    height: int, width: int, backend: str, rule: str, z_offset: float, *, apart: bool,
-) -> All:  # fmt: skip
-    """The same; ``apart``: as for `rasterize_with`."""
     if backend == "cuda":
         found = _cuda().rasterize_and_interpolate(
-            vertices,
-            faces,
-            attribute_faces,
-            attributes,
-            height,
-            width,
-            cast("Rule", rule),
-            z_offset,
-            apart=apart,
+            vertices, faces, attribute_faces, attributes, height, width, rule, z_offset, apart=apart
         )
         return cast("All", found)
     surface = rasterize(vertices, faces, height, width, backend, rule, z_offset)

@@ -1,5 +1,7 @@
 """Spread values given at corners over the pixels that a rasteriser found."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
         ValueError: shapes or types that do not fit.
     """
     triangle = fragments.triangle
-    check_attributes(attributes, triangle.shape[0], faces)
+    check_attributes(attributes.shape, attributes.dtype, triangle.shape[0], faces.shape, faces.dtype)
     fused = triangle.is_cuda and fragments.backend in ("auto", "cuda")
     # Shorter types are computed in float32, as the kernels know no other.
     known = attributes.dtype in (torch.float32, torch.float64)
@@ -40,15 +42,26 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
     return picture if known else picture.to(attributes.dtype)
 
 
-def check_attributes(attributes: Tensor, batch: int, faces: Tensor) -> None:
-    """Refuse what `interpolate` does not cover.
+def check_attributes(
+    shape: Sequence[int], dtype: torch.dtype, batch: int, faces_shape: Sequence[int], faces_dtype: torch.dtype
+) -> None:
+    """Refuse attributes and faces that `interpolate` does not cover, by their shapes and types.
 
     Raises:
         ValueError: says what was expected and what came.
     """
-    if attributes.ndim not in (2, 3) or (attributes.ndim == 3 and attributes.shape[0] != batch):
-        raise ValueError(f"attributes must be [N, D] or [{batch}, N, D], got {list(attributes.shape)}")
-    if not attributes.is_floating_point():
-        raise ValueError(f"attributes must be floating point, got {attributes.dtype}")
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
-        raise ValueError(f"faces must be integers [F, 3], got {faces.dtype} {list(faces.shape)}")
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != batch):
+        raise ValueError(f"attributes must be [N, D] or [{batch}, N, D], got {list(shape)}")
+    if not dtype.is_floating_point:
+        raise ValueError(f"attributes must be floating point, got {dtype}")
+    check_faces(faces_shape, faces_dtype)
+
+
+def check_faces(shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Refuse faces that are no triangles.
+
+    Raises:
+        ValueError: says what was expected and what came.
+    """
+    if len(shape) != 2 or shape[1] != 3 or dtype.is_floating_point:
+        raise ValueError(f"faces must be integers [F, 3], got {dtype} {list(shape)}")

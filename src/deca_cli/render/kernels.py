@@ -13,11 +13,9 @@ from deca_cli.errors import DeviceError
 
 SOURCE = Path(__file__).with_name("rasterize.cu")
 KERNELS = (
-    "draw_tiles", "clear_keys", "draw_triangles", "resolve", "interpolate", "interpolate_backward",
-    "rasterize_backward",
+    "clear_keys", "draw_triangles", "resolve", "interpolate", "interpolate_backward", "rasterize_backward",
 )  # fmt: skip
-# Of rasterize.cu: threads of a block; those of draw_tiles.
-BLOCK, WORKERS = 128, 256
+BLOCK = 128  # BLOCK in rasterize.cu
 
 
 class Launcher:
@@ -26,17 +24,13 @@ class Launcher:
     def __init__(self, device_index: int, double: bool) -> None:
         core = cuda_core()
         self._device_index = device_index
-        # Whether draw_tiles was compiled for clusters of blocks.
-        self.clusters = torch.cuda.get_device_capability(device_index) >= (9, 0)
         self._kernels = _compile(device_index, double)
         self._launch = core.launch
         self._device = core.Device(device_index)
         self._ready = threading.local()  # threads in which this GPU's context has been made current
         self._stream_of = functools.lru_cache(maxsize=256)(core.Stream.from_handle)
         self._grid_of = functools.lru_cache(maxsize=1024)(
-            lambda name, blocks: core.LaunchConfig(
-                grid=blocks, block=WORKERS if name == "draw_tiles" else BLOCK
-            )
+            lambda blocks: core.LaunchConfig(grid=blocks, block=BLOCK)
         )
 
     def stream(self) -> Any:  # noqa: ANN401 - cuda-core's stream
@@ -53,11 +47,11 @@ class Launcher:
         Args:
             stream: of `stream`.
             name: one of `KERNELS`.
-            blocks: of BLOCK threads each, WORKERS for draw_tiles; with none, nothing is started.
+            blocks: of BLOCK threads each; with none, nothing is started.
             arguments: Python ints (addresses and sizes: 64 bits in the kernel) and floats (double).
         """
         if blocks:
-            self._launch(stream, self._grid_of(name, blocks), self._kernels[name], *arguments)
+            self._launch(stream, self._grid_of(blocks), self._kernels[name], *arguments)
 
 
 @functools.cache

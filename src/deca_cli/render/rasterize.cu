@@ -6,9 +6,6 @@
 // Every pixel holds one 64-bit key: depth (its float bits, positive, hence ordered like integers) above the face id.
 // The minimum of the keys is free of races, and equal depths go to the lower id.
 //
-// There are two ways to draw. draw_tiles does everything in one launch: every block has a tile of the picture, with its
-// keys in shared memory. clear_keys, draw_triangles and resolve keep the keys in global memory.
-//
 // Arrays, contiguous; Real is float, or double if compiled with -DREAL=double:
 //   vertices Real [B, V, 3] NDC        faces int or (wide) 64-bit int [F, 3]
 //   keys 64 bit [B, H, W], then int [B, LIST] with the large triangles of every item; all ones at the start
@@ -25,8 +22,7 @@
 #define BLOCK 128
 #define TILE_WIDTH 32      // pixels of a block in the kernels that run over pixels
 #define TILE_HEIGHT 4
-#define WARP_WIDTH 16      // of these, the pixels of a warp: WARP_WIDTH x WARP_HEIGHT
-#define WARP_HEIGHT (WARP / WARP_WIDTH)
+#define WARP_WIDTH 16      // of these, the pixels of a warp: WARP_WIDTH x WARP / WARP_WIDTH
 #define DRAW_BLOCKS 8      // blocks that share a multiprocessor, which limits their registers; these three were the
 #define RESOLVE_BLOCKS 16  // quickest of those tried on an H200
 #define LIST 1024          // numbers for the large triangles of an item: how many less one, then their ids
@@ -94,20 +90,12 @@ static __device__ unsigned int or_of_lanes(unsigned int bits) {
 
 // Rows of the corners of a face. Returns 0 if one of them is not in 0 ... count - 1.
 static __device__ int read_face(const void* faces, int wide, int face, int count, int* corners) {
-    long long rows[3];
-    if (wide) {
-        const long long* from = (const long long*)faces + 3ll * face;
-        rows[0] = from[0], rows[1] = from[1], rows[2] = from[2];
-    } else {
-        const int* from = (const int*)faces + 3ll * face;
-        rows[0] = from[0], rows[1] = from[1], rows[2] = from[2];
-    }
-    int exist = 1;  // not left early: the three reads shall be under way together
     for (int k = 0; k < 3; k++) {
-        exist &= rows[k] >= 0 && rows[k] < count;
-        corners[k] = (int)rows[k];
+        long long row = wide ? ((const long long*)faces)[3ll * face + k] : ((const int*)faces)[3ll * face + k];
+        if (row < 0 || row >= count) return 0;
+        corners[k] = (int)row;
     }
-    return exist;
+    return 1;
 }
 
 // Corners in pixels and z + offset. Returns 0 if the face refers to a vertex that does not exist.
@@ -183,54 +171,12 @@ static __device__ Key key_at(const Triangle* t, int face, int column, int row, i
     return ((Key)__float_as_uint(depth) << 32) | (unsigned int)face;
 }
 
-// Keys of a part of a picture: columns and rows from left and top on.
-struct Window {
-    Key* keys;
-    int left, top, width;
-};
-
-static __device__ void draw_pixel(const Triangle* t, int face, int column, int row, int standard, const Window* window) {
-    Key key = key_at(t, face, column, row, standard);
+static __device__ void draw_pixel(const Triangle* t, int face, int column, int row, const Target* target, Key* keys) {
+    Key key = key_at(t, face, column, row, target->standard);
     if (key == EMPTY_KEY) return;
+    Key* place = keys + (long long)row * target->width + column;
     // Not looked at first: the wait for the answer costs more than the atomic operation.
-    atomicMin(window->keys + (long long)(row - window->top) * window->width + column - window->left, key);
-}
-
-// A warp draws the boxes of up to WARP triangles, each `area` pixels; the lane with the triangle brings its number, and
-// `triangles`, in shared memory, has them by lane. The pixels of all boxes are numbered through, and the lanes take these
-// numbers in turn, so that all of them are busy whatever the sizes. owners, starts: of the triangles with pixels, in
-// their order, in shared memory.
-static __device__ void draw_boxes(const Triangle* triangles, int* owners, int* starts, const int* faces, int area,
-                                  int standard, const Window* window) {
-    int lane = threadIdx.x % WARP, end = area;
-    for (int step = 1; step < WARP; step *= 2) {
-        int before = __shfl_up_sync(FULL, end, step);
-        if (lane >= step) end += before;
-    }
-    int start = end - area, total = __shfl_sync(FULL, end, WARP - 1);
-    unsigned int drawn = __ballot_sync(FULL, area > 0);
-    if (area > 0) {
-        int rank = __popc(drawn & lanes_up_to(lane)) - 1;
-        owners[rank] = lane;
-        starts[rank] = start;
-    }
-    __syncwarp(FULL);
-
-    int passed = -1;  // rank of the last triangle whose first pixel came before this round
-    for (int base = 0; base < total; base += WARP) {
-        unsigned int mark = (area > 0 && start >= base && start - base < WARP) ? 1u << (start - base) : 0u;
-        unsigned int begun = or_of_lanes(mark);
-        int rank = passed + __popc(begun & lanes_up_to(lane));
-        passed += __popc(begun);
-        if (base + lane < total) {
-            int owner = owners[rank], number = base + lane - starts[rank];
-            const Triangle* theirs = &triangles[owner];
-            // Numbers up to 2^16: the half keeps the quotient far from an integer, whatever its rounding.
-            int row = (int)__fdividef(number + 0.5f, (float)theirs->columns);
-            int column = number - row * theirs->columns;
-            draw_pixel(theirs, faces[owner], theirs->left + column, theirs->top + row, standard, window);
-        }
-    }
+    atomicMin(place, key);
 }
 
 // ---- Before: empty keys and lists ----------------------------------------------------------------------------------
@@ -243,24 +189,25 @@ extern "C" __global__ void __launch_bounds__(BLOCK) clear_keys(ulonglong2* keys,
 
 // ---- First pass: every triangle into the keys --------------------------------------------------------------------
 
-// A warp takes `share` (a power of two up to WARP) triangles. Those with more pixels than `large_box` in their bounding
-// box are put on the list and left to the last pass. Launch: B * ceil(F / (share * BLOCK / WARP)) blocks.
+// A warp takes `share` (a power of two up to WARP) triangles. The pixels of their bounding boxes are numbered through, and
+// its lanes take these numbers in turn, so that all lanes are busy whatever the sizes. Triangles with more pixels than
+// `large_box` are put on the list and left to the last pass.
+// Launch: B * ceil(F / (share * BLOCK / WARP)) blocks.
 extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
     const Real* vertices, const void* faces, Key* keys, Int wide, Int batch, Int vertex_count, Int face_count, Int
     height, Int width, Int standard, double epsilon, double z_offset, Int share, Int large_box) {
     __shared__ Triangle triangles[BLOCK];
-    __shared__ int owners[BLOCK], starts[BLOCK], ids[BLOCK];
+    __shared__ int owners[BLOCK], starts[BLOCK];  // of the triangles with pixels, in their order
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
     int lane = threadIdx.x % WARP, warp = threadIdx.x - lane;
     int blocks = (face_count + share * (BLOCK / WARP) - 1) / (share * (BLOCK / WARP));
     int item = blockIdx.x / blocks, first = ((blockIdx.x - item * blocks) * BLOCK + warp) / WARP * share;
     Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
-    Window picture = {keys + item * pixels, 0, 0, width};
+    Key* picture = keys + item * pixels;
     int* list = (int*)(keys + batch * pixels) + (long long)item * LIST;
     Triangle t;
     int area = 0, unlisted = 0;
-    ids[threadIdx.x] = first + lane;
     if (lane < share && first + lane < face_count && set_up(&mesh, first + lane, &target, &t)) {
         long long box = (long long)t.columns * t.rows;
         if (box <= large_box) {
@@ -272,7 +219,36 @@ extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
         }
         triangles[threadIdx.x] = t;
     }
-    draw_boxes(triangles + warp, owners + warp, starts + warp, ids + warp, area, standard, &picture);
+
+    int end = area;
+    for (int step = 1; step < WARP; step *= 2) {
+        int before = __shfl_up_sync(FULL, end, step);
+        if (lane >= step) end += before;
+    }
+    int start = end - area, total = __shfl_sync(FULL, end, WARP - 1);
+    unsigned int drawn = __ballot_sync(FULL, area > 0);
+    if (area > 0) {
+        int rank = __popc(drawn & lanes_up_to(lane)) - 1;
+        owners[warp + rank] = lane;
+        starts[warp + rank] = start;
+    }
+    __syncwarp(FULL);
+
+    int passed = -1;  // rank of the last triangle whose first pixel came before this round
+    for (int base = 0; base < total; base += WARP) {
+        unsigned int mark = (area > 0 && start >= base && start - base < WARP) ? 1u << (start - base) : 0u;
+        unsigned int begun = or_of_lanes(mark);
+        int rank = passed + __popc(begun & lanes_up_to(lane));
+        passed += __popc(begun);
+        if (base + lane < total) {
+            int owner = owners[warp + rank], number = base + lane - starts[warp + rank];
+            const Triangle* theirs = &triangles[warp + owner];
+            // Numbers up to large_box, 2^16 or less: the half keeps the quotient far from an integer, whatever its rounding.
+            int row = (int)__fdividef(number + 0.5f, (float)theirs->columns);
+            int column = number - row * theirs->columns;
+            draw_pixel(theirs, first + owner, theirs->left + column, theirs->top + row, &target, picture);
+        }
+    }
 
     // Large ones for which the list had no room: all lanes on each.
     unsigned int left_over = __ballot_sync(FULL, unlisted);
@@ -282,7 +258,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
         const Triangle* theirs = &triangles[warp + owner];
         for (int row = 0; row < theirs->rows; row++)
             for (int column = lane; column < theirs->columns; column += WARP)
-                draw_pixel(theirs, first + owner, theirs->left + column, theirs->top + row, standard, &picture);
+                draw_pixel(theirs, first + owner, theirs->left + column, theirs->top + row, &target, picture);
     }
 }
 
@@ -355,73 +331,8 @@ static __device__ void clear(int channels, Real* picture, long long pixels) {
     for (int d = 0; d < channels; d++) picture[d * pixels] = (Real)0;
 }
 
-// What is found out about one item, and what is mixed for it.
-struct Surface {
-    int* triangle;                              // [H, W]
-    Real *barycentrics, *depth, *picture;       // [H, W, 3], [H, W], [D, H, W]
-    const void* attribute_faces;
-    const Real* attributes;                     // [N, D]
-    int attribute_wide, attribute_count, channels;
-};
-
-static __device__ Surface surface_of(int item, long long pixels, int* triangle, Real* barycentrics, Real* depth,
-                                     Real* picture, const void* attribute_faces, const Real* attributes, int wide,
-                                     int count, long long stride, int channels) {
-    Surface s = {triangle + item * pixels, barycentrics + 3 * item * pixels, depth + item * pixels,
-                 picture + item * channels * pixels, attribute_faces, attributes + item * stride, wide, count, channels};
-    return s;
-}
-
-// The pixels of a warp, WARP_WIDTH x WARP_HEIGHT from (left, top): the winner's id, its barycentrics and depth once more, and
-// the mixed attributes (if channels > 0). Each lane brings the key of its own pixel. weights: 3 * WARP numbers in shared
-// memory. Called by all lanes.
-static __device__ void write_pixels(const Mesh* mesh, const Target* target, const Surface* out, int left, int top,
-                                    Key key, Real* weights) {
-    int lane = threadIdx.x % WARP, column = left + lane % WARP_WIDTH, row = top + lane / WARP_WIDTH;
-    int inside = row < target->height && column < target->width;
-    long long place = (long long)row * target->width + column;
-    int face = -1;
-    Real b0 = 0, b1 = 0, b2 = 0, z = infinity();
-    if (inside && key != EMPTY_KEY) {
-        Triangle t;
-        face = (int)(key & 0xffffffffull);
-        load(mesh, face, target, &t);
-        divide(target, &t);
-        Sample s = sample(&t, column, row, target->standard);
-        b0 = (Real)s.b0;
-        b1 = (Real)s.b1;
-        b2 = (Real)s.b2;
-        z = (Real)(s.z - target->z_offset);
-    }
-    if (inside) {
-        out->triangle[place] = face;
-        out->depth[place] = z;
-    }
-
-    // Three numbers a pixel: through shared memory, so that neighbouring lanes write neighbouring numbers.
-    __syncwarp(FULL);
-    weights[3 * lane] = b0;
-    weights[3 * lane + 1] = b1;
-    weights[3 * lane + 2] = b2;
-    __syncwarp(FULL);
-    for (int k = lane; k < 3 * WARP; k += WARP) {
-        int down = k / (3 * WARP_WIDTH), across = k % (3 * WARP_WIDTH);
-        if (top + down < target->height && 3 * left + across < 3ll * target->width)
-            out->barycentrics[3 * ((long long)(top + down) * target->width + left) + across] = weights[k];
-    }
-
-    if (inside && out->channels > 0) {
-        int rows[3];
-        long long pixels = (long long)target->height * target->width;
-        if (face >= 0 && read_face(out->attribute_faces, out->attribute_wide, face, out->attribute_count, rows))
-            mix(out->attributes, rows, b0, b1, b2, out->channels, out->picture + place, pixels);
-        else
-            clear(out->channels, out->picture + place, pixels);
-    }
-}
-
-// Last pass, one thread a pixel: the large triangles, then everything is written.
-// Launch: one block for every tile of every item.
+// Last pass, one thread a pixel: the large triangles, then the winner's id, its barycentrics and depth once more, and the mixed attributes
+// (if channels > 0). Launch: one block for every tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     const Real* vertices, const void* faces, const Key* keys, int* triangle, Real* barycentrics, Real* depth, Int
     wide, Int batch, Int vertex_count, Int face_count, Int height, Int width, Int standard, double epsilon, double
@@ -432,219 +343,57 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     long long pixels = (long long)height * width;
     int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;
     Pixel p = pixel_of(tile, height, width);
+    int left = tile % tiles_across(width) * TILE_WIDTH, top = tile / tiles_across(width) * TILE_HEIGHT;
+
     Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
-    Surface surface = surface_of(item, pixels, triangle, barycentrics, depth, picture, attribute_faces, attributes,
-                                 attribute_wide, attribute_count, stride, channels);
-    Key key = p.inside ? keys[item * pixels + p.place] : EMPTY_KEY;
+    long long place = item * pixels + p.place;
+    Key key = p.inside ? keys[place] : EMPTY_KEY;
     const int* list = (const int*)(keys + batch * pixels) + (long long)item * LIST;
     int large = min(list[0] + 1, LIST - 1);
     if (large > 0) {
         Key other = nearest_large(list + 1, large, &mesh, &target, tile, p);
         if (p.inside && other < key) key = other;
     }
-    int lane = threadIdx.x % WARP;
-    write_pixels(&mesh, &target, &surface, p.column - lane % WARP_WIDTH, p.row - lane / WARP_WIDTH, key,
-                 weights + 3 * (threadIdx.x - lane));
-}
 
-// ---- All in one launch: tiles --------------------------------------------------------------------------------------
+    int face = -1;
+    Real b0 = 0, b1 = 0, b2 = 0, z = infinity();
+    if (key != EMPTY_KEY) {
+        Triangle t;
+        face = (int)(key & 0xffffffffull);
+        load(&mesh, face, &target, &t);
+        divide(&target, &t);
+        Sample s = sample(&t, p.column, p.row, standard);
+        b0 = (Real)s.b0;
+        b1 = (Real)s.b1;
+        b2 = (Real)s.b2;
+        z = (Real)(s.z - z_offset);
+    }
+    if (p.inside) {
+        triangle[place] = face;
+        depth[place] = z;
+    }
 
-// The tiles of a cluster of blocks, ACROSS x DOWN, are its region. Each block looks at its share of the faces and lists
-// those that may touch the region; then each draws, from the lists of all, those that touch its own tile.
-#if __CUDA_ARCH__ >= 900
-#define ACROSS 2
-#define DOWN 4
-#define IN_CLUSTERS __cluster_dims__(ACROSS * DOWN, 1, 1)
-#else
-#define ACROSS 1
-#define DOWN 1
-#define IN_CLUSTERS
-#endif
-#define CLUSTER (ACROSS * DOWN)
-#define WORKERS 256          // threads of a block
-#define WORKER_WARPS (WORKERS / WARP)
-#define WORKER_BLOCKS 4      // blocks that share a multiprocessor
-#define TILE_PIXELS 2048     // of a tile at most
-#define LISTED 2048          // faces of a block's share in one round
-#define LOOK 5               // faces that a thread reads together
-#define TOGETHER 16          // triangles that a warp draws together
-
-// Two numbers that arrive in 64 bits.
-struct Pair {
-    int first, second;
-};
-
-struct Tile {
-    Key keys[TILE_PIXELS];
-    unsigned int found[LISTED];  // face * 2^CLUSTER + a bit for every tile of the region that it may touch
-    int count;
-    Triangle triangles[WORKER_WARPS][TOGETHER];  // from here on: of every warp
-    int owners[WORKER_WARPS][WARP], starts[WORKER_WARPS][WARP], ids[WORKER_WARPS][WARP];
-    int waiting[WORKER_WARPS][TOGETHER + WARP];
-};
-
-// One axis of a region: from NDC to tiles, counted from the region's edge, and what rounding may take from that.
-struct Axis {
-    Real scale, shift, margin;
-};
-
-static __device__ void cluster_arrive() {
-    __syncwarp(FULL);
-#if CLUSTER > 1
-    __cluster_barrier_arrive();
-#endif
-}
-
-static __device__ void cluster_wait() {
-#if CLUSTER > 1
-    __cluster_barrier_wait();
-#else
+    // Three numbers a pixel: through shared memory, so that neighbouring threads write neighbouring numbers.
+    Real* mine = weights + 3 * ((p.row - top) * TILE_WIDTH + p.column - left);
+    mine[0] = b0;
+    mine[1] = b1;
+    mine[2] = b2;
     __syncthreads();
-#endif
-}
-
-static __device__ const Tile* tile_of(Tile* own, int block) {
-#if CLUSTER > 1
-    return (const Tile*)__cluster_map_shared_rank(own, block);
-#else
-    return own;
-#endif
-}
-
-static __device__ Axis axis_of(int pixels, int edge, int tile) {
-    double half = pixels / 2.0;
-    Axis a = {(Real)(half / tile), (Real)((half - 0.5 - edge) / tile), (Real)((0.01 + 1e-6 * pixels) / tile)};
-    return a;
-}
-
-// A bit for each of `count` tiles along the axis that may have a pixel centre between the least and the largest number.
-static __device__ unsigned int tiles_between(Axis axis, int count, const Real* numbers) {
-    Real least = fmin(numbers[0], fmin(numbers[1], numbers[2])) * axis.scale + axis.shift - axis.margin;
-    Real most = fmax(numbers[0], fmax(numbers[1], numbers[2])) * axis.scale + axis.shift + axis.margin;
-    int first = (int)floor(fmin(fmax(least, (Real)0), (Real)count));
-    int last = (int)floor(fmax(fmin(most, (Real)(count - 1)), (Real)-1));
-    return last < first ? 0u : (2u << last) - (1u << first);
-}
-
-// Lists faces from `from` on that may touch the region: this block's share of the next CLUSTER * LISTED.
-static __device__ void find_faces(const Mesh* mesh, int from, Axis x_axis, Axis y_axis, int block, Tile* tile) {
-    int lane = threadIdx.x % WARP, end = min(mesh->face_count - from, CLUSTER * LISTED) + from;
-    int first = from + (threadIdx.x / WARP * CLUSTER + block) * WARP + lane;
-    for (int base = 0; from + base < end; base += LOOK * CLUSTER * WORKERS) {
-        int rows[LOOK][3], alive[LOOK];
-        Real x[LOOK][3], y[LOOK][3];
-#pragma unroll
-        for (int k = 0; k < LOOK; k++) {
-            int face = first + base + k * CLUSTER * WORKERS;
-            alive[k] = face < end && read_face(mesh->faces, mesh->wide, face, mesh->vertex_count, rows[k]);
-        }
-#pragma unroll
-        for (int k = 0; k < LOOK; k++)
-            for (int corner = 0; corner < 3; corner++) {
-                x[k][corner] = alive[k] ? mesh->vertices[3ll * rows[k][corner]] : (Real)0;
-                y[k][corner] = alive[k] ? mesh->vertices[3ll * rows[k][corner] + 1] : (Real)0;
-            }
-#pragma unroll
-        for (int k = 0; k < LOOK; k++) {
-            unsigned int across = tiles_between(x_axis, ACROSS, x[k]), down = tiles_between(y_axis, DOWN, y[k]);
-            unsigned int touched = 0;
-            for (int column = 0; column < ACROSS; column++)
-                if (alive[k] && across >> column & 1) touched |= down << column * DOWN;
-            unsigned int kept = __ballot_sync(FULL, touched != 0);
-            int slot = 0;
-            if (lane == 0 && kept) slot = atomicAdd(&tile->count, __popc(kept));
-            slot = __shfl_sync(FULL, slot, 0) + __popc(kept & lanes_up_to(lane)) - 1;
-            int face = first + base + k * CLUSTER * WORKERS;
-            if (touched) tile->found[slot] = (unsigned int)face << CLUSTER | touched;
-        }
-    }
-}
-
-// A warp draws `count` (up to TOGETHER) triangles into the tile.
-static __device__ void draw_some(const Mesh* mesh, const Target* target, const int* faces, int count, Tile* tile,
-                                 const Window* window, int window_height) {
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, area = 0;
-    Triangle t;
-    if (lane < count) {
-        int face = faces[lane];
-        tile->ids[warp][lane] = face;
-        if (set_up(mesh, face, target, &t)) {
-            int right = min(t.left + t.columns, window->left + window->width);
-            int bottom = min(t.top + t.rows, window->top + window_height);
-            t.left = max(t.left, window->left);
-            t.top = max(t.top, window->top);
-            t.columns = right - t.left;
-            t.rows = bottom - t.top;
-            if (t.columns > 0 && t.rows > 0) area = t.columns * t.rows;
-            tile->triangles[warp][lane] = t;
-        }
-    }
-    draw_boxes(tile->triangles[warp], tile->owners[warp], tile->starts[warp], tile->ids[warp], area, target->standard,
-               window);
-    __syncwarp(FULL);
-}
-
-// Draws what the lists of all blocks have for this block's tile; a warp goes through one of them, or a part of it.
-static __device__ void draw_found(const Mesh* mesh, const Target* target, int block, Tile* tile, const Window* window,
-                                  int window_height) {
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, waiting = 0;
-    const Tile* other = tile_of(tile, warp % CLUSTER);
-    int count = other->count, *queue = tile->waiting[warp];
-    for (int base = warp / CLUSTER * WARP; base < count; base += WARP * (WORKER_WARPS / CLUSTER)) {
-        unsigned int entry = base + lane < count ? other->found[base + lane] : 0u;
-        int mine = entry >> block & 1;
-        unsigned int kept = __ballot_sync(FULL, mine);
-        if (mine) queue[waiting + __popc(kept & lanes_up_to(lane)) - 1] = (int)(entry >> CLUSTER);
-        waiting += __popc(kept);
-        __syncwarp(FULL);
-        for (; waiting >= TOGETHER; waiting -= TOGETHER)
-            draw_some(mesh, target, queue + waiting - TOGETHER, TOGETHER, tile, window, window_height);
-    }
-    if (waiting) draw_some(mesh, target, queue, waiting, tile, window, window_height);
-}
-
-// Everything at once. A tile is tile.first x tile.second pixels, both powers of two, tile.first at least WARP_WIDTH, the tile
-// at least WORKERS and at most TILE_PIXELS. Launch: CLUSTER blocks of WORKERS threads for every region of every item.
-extern "C" __global__ void IN_CLUSTERS __launch_bounds__(WORKERS, WORKER_BLOCKS) draw_tiles(
-    const Real* vertices, const void* faces, int* triangle, Real* barycentrics, Real* depth, Pair counts, Pair sizes,
-    Pair tile_sizes, Pair wide, Int standard, double epsilon, double z_offset, const void* attribute_faces,
-    const Real* attributes, Real* picture, Pair attribute_sizes, long long stride) {
-    __shared__ Tile tile;
-    int height = sizes.first, width = sizes.second, block = blockIdx.x % CLUSTER, region = blockIdx.x / CLUSTER;
-    int tile_width = tile_sizes.first, tile_height = tile_sizes.second;
-    int across = (width + ACROSS * tile_width - 1) / (ACROSS * tile_width);
-    int regions = across * ((height + DOWN * tile_height - 1) / (DOWN * tile_height));
-    int item = region / regions;
-    region -= item * regions;
-    int region_left = region % across * ACROSS * tile_width, region_top = region / across * DOWN * tile_height;
-    Target target = {height, width, standard, epsilon, z_offset};
-    Mesh mesh = {vertices + 3ll * item * counts.first, faces, wide.first, counts.first, counts.second};
-    Window window = {tile.keys, region_left + block / DOWN * tile_width, region_top + block % DOWN * tile_height, tile_width};
-    Axis x_axis = axis_of(width, region_left, tile_width), y_axis = axis_of(height, region_top, tile_height);
-
-    for (int place = threadIdx.x; place < tile_width * tile_height; place += WORKERS) tile.keys[place] = EMPTY_KEY;
-    for (int from = 0; from < counts.second; from += CLUSTER * LISTED) {
-        if (threadIdx.x == 0) tile.count = 0;
-        __syncthreads();
-        find_faces(&mesh, from, x_axis, y_axis, block, &tile);
-        cluster_arrive();
-        cluster_wait();
-        draw_found(&mesh, &target, block, &tile, &window, tile_height);
-        cluster_arrive();  // before the lists change or the block ends, all have to be done with them
-        if (from + CLUSTER * LISTED < counts.second) cluster_wait();
+    for (int k = threadIdx.x; k < 3 * BLOCK; k += BLOCK) {
+        int row = k / (3 * TILE_WIDTH), number = k % (3 * TILE_WIDTH);
+        if (top + row < height && 3 * left + number < 3ll * width)
+            barycentrics[3 * (item * pixels + (long long)(top + row) * width + left) + number] = weights[k];
     }
     __syncthreads();
 
-    int lane = threadIdx.x % WARP, parts = tile_width / WARP_WIDTH;
-    Surface surface = surface_of(item, (long long)height * width, triangle, barycentrics, depth, picture, attribute_faces,
-                                 attributes, wide.second, attribute_sizes.first, stride, attribute_sizes.second);
-    Real* weights = (Real*)tile.triangles[threadIdx.x / WARP];
-    for (int part = threadIdx.x / WARP; part < tile_width * tile_height / WARP; part += WORKER_WARPS) {
-        int left = part % parts * WARP_WIDTH, top = part / parts * WARP_HEIGHT;
-        Key key = tile.keys[(top + lane / WARP_WIDTH) * tile_width + left + lane % WARP_WIDTH];
-        write_pixels(&mesh, &target, &surface, window.left + left, window.top + top, key, weights);
+    if (p.inside && channels > 0) {
+        int rows[3];
+        Real* out = picture + (long long)item * channels * pixels + p.place;
+        if (face >= 0 && read_face(attribute_faces, attribute_wide, face, attribute_count, rows))
+            mix(attributes + item * stride, rows, b0, b1, b2, channels, out, pixels);
+        else
+            clear(channels, out, pixels);
     }
-    if (counts.second > 0) cluster_wait();
 }
 
 // Attributes mixed over known triangles. Launch: one block for every tile of every item.

@@ -1,12 +1,18 @@
 """The rasteriser's contract and the choice of its back end."""
 
+import functools
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from deca_cli.errors import DeviceError
 from deca_cli.render import dispatch, ops
 from deca_cli.render.fragments import BACKENDS, DEFAULT_Z_OFFSET, RULES, Backend, Fragments, Rule
-from deca_cli.render.interpolate import check_attributes, interpolate
+from deca_cli.render.interpolate import check_attributes, check_faces, interpolate
+
+# Number types that the back ends know; shorter ones fit into float32.
+_REAL = (torch.float32, torch.float64)
 
 
 def rasterize(
@@ -50,9 +56,11 @@ def rasterize(
             CUDA kernel cannot look at indices without a pause; it skips triangles with a wrong one.
         DeviceError: ``cuda`` without an NVIDIA device or without the extra.
     """
-    _check(vertices, faces, height, width, backend, rule)
-    chosen = _choose(backend, vertices)
-    arguments = (_as_real(vertices), faces, height, width, chosen, rule, z_offset)
+    check = _check if ops.is_traced(vertices) else _check_once
+    mesh = (vertices.shape, vertices.dtype, vertices.is_cuda, faces.shape, faces.dtype)
+    chosen = check(*mesh, height, width, backend, rule)
+    points = vertices if vertices.dtype in _REAL else vertices.float()
+    arguments = (points, faces, height, width, chosen, rule, z_offset)
     # The reference is differentiable as it is; it defines the gradients, too.
     itself = chosen == "reference" and not torch.compiler.is_compiling()
     triangle, barycentrics, depth = (dispatch if itself else ops).rasterize(*arguments)
@@ -93,16 +101,15 @@ def rasterize_and_interpolate(
         ValueError: as `rasterize` and `interpolate`, or face arrays of different length.
         DeviceError: as `rasterize`.
     """
-    _check(vertices, faces, height, width, backend, rule)
     rows = faces if attribute_faces is None else attribute_faces
-    if rows.shape[0] != faces.shape[0]:
-        raise ValueError(f"attribute_faces must be as many as faces, {faces.shape[0]}, got {rows.shape[0]}")
-    check_attributes(attributes, vertices.shape[0], rows)
-    chosen = _choose(backend, vertices)
+    check = _check if ops.is_traced(vertices, attributes) else _check_once
+    mesh = (vertices.shape, vertices.dtype, vertices.is_cuda, faces.shape, faces.dtype)
+    mixed = (rows.shape, rows.dtype, attributes.shape, attributes.dtype)
+    chosen = check(*mesh, height, width, backend, rule, mixed)
     if chosen == "reference" and not torch.compiler.is_compiling():
         fragments = rasterize(vertices, faces, height, width, backend=chosen, rule=rule, z_offset=z_offset)
         return fragments, interpolate(fragments, rows, attributes)
-    points = _as_real(vertices)
+    points = vertices if vertices.dtype in _REAL else vertices.float()
     values = attributes if attributes.dtype == points.dtype else attributes.to(points.dtype)
     triangle, barycentrics, depth, picture = ops.rasterize_and_interpolate(
         points, faces, rows, values, height, width, chosen, rule, z_offset
@@ -111,11 +118,38 @@ def rasterize_and_interpolate(
     return Fragments(triangle, barycentrics, depth, chosen), picture
 
 
-def _choose(backend: Backend, vertices: Tensor) -> Backend:
-    """The back end that ``auto`` means; refuses the CUDA kernel for tensors that are not on a GPU."""
+def _check(
+    shape: Sequence[int], dtype: torch.dtype, is_cuda: bool, faces_shape: Sequence[int], faces_dtype: torch.dtype,
+    height: int, width: int, backend: Backend, rule: Rule,
+    mixed: tuple[Sequence[int], torch.dtype, Sequence[int], torch.dtype] | None = None,
+) -> Backend:  # fmt: skip
+    """Refuse what the contract does not cover; the back end that ``backend`` means for such vertices.
+
+    Args:
+        shape, dtype, is_cuda: of the vertices.
+        faces_shape, faces_dtype: of the faces.
+        height, width, backend, rule: as for `rasterize`.
+        mixed: shape and type of the attributes' faces and of the attributes.
+    """
+    if len(shape) != 3 or shape[2] != 3 or not dtype.is_floating_point:
+        raise ValueError(f"vertices must be floating point [B, V, 3], got {dtype} {list(shape)}")
+    check_faces(faces_shape, faces_dtype)
+    if height < 1 or width < 1:
+        raise ValueError(f"height and width must be at least 1, got {height} x {width}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
+    if mixed is not None:
+        rows_shape, rows_dtype, attributes_shape, attributes_dtype = mixed
+        check_attributes(attributes_shape, attributes_dtype, shape[0], rows_shape, rows_dtype)
+        if rows_shape[0] != faces_shape[0]:
+            raise ValueError(
+                f"attribute_faces must be as many as faces, {faces_shape[0]}, got {rows_shape[0]}"
+            )
     if backend == "auto":
-        return "cuda" if vertices.is_cuda else "cpu"
-    if backend == "cuda" and not vertices.is_cuda:
+        return "cuda" if is_cuda else "cpu"
+    if backend == "cuda" and not is_cuda:
         raise DeviceError(
             "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
             "(vertices.cuda()) or choose the rasteriser `cpu`."
@@ -123,22 +157,6 @@ def _choose(backend: Backend, vertices: Tensor) -> Backend:
     return backend
 
 
-def _as_real(vertices: Tensor) -> Tensor:
-    """Vertices in a number type that the back ends know; shorter ones fit into float32."""
-    return vertices if vertices.dtype in (torch.float32, torch.float64) else vertices.float()
-
-
-def _check(vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str) -> None:
-    """Refuse what the contract does not cover."""
-    if vertices.ndim != 3 or vertices.shape[2] != 3 or not vertices.is_floating_point():
-        raise ValueError(
-            f"vertices must be floating point [B, V, 3], got {vertices.dtype} {list(vertices.shape)}"
-        )
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
-        raise ValueError(f"faces must be integers [F, 3], got {faces.dtype} {list(faces.shape)}")
-    if height < 1 or width < 1:
-        raise ValueError(f"height and width must be at least 1, got {height} x {width}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
+# At small sizes the checks alone would take a tenth of the GPU's time. Sizes that change while a program is traced cannot
+# be kept.
+_check_once = functools.lru_cache(maxsize=1024)(_check)
