@@ -235,12 +235,12 @@ def draw(work: Path, path: Path) -> None:
         "shape_scaled_mm": "shape error after scaling, mm",
         "photometric": "photometric error",
         "detail_photometric": "photometric error in UV",
-        "displacement_mm": "displacement error, mm",
+        "normal_degrees": "normals against the truth, degrees",
     }
     nothing = {  # what it is compared with
         "shape_scaled_mm": ("mean_head_scaled_mm", "mean head"),
         "detail_photometric": ("flat_photometric", "no displacement"),
-        "displacement_mm": ("flat_displacement_mm", "no displacement"),
+        "normal_degrees": ("flat_normal_degrees", "no displacement"),
     }
     logs = {stage: read(work / stage) for stage in STAGES if (work / stage / "log.jsonl").is_file()}
     figure = Figure(figsize=(16, 3.2), layout="constrained")

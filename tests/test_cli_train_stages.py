@@ -131,6 +131,8 @@ def test_runs_leave_settings_log_curves_and_pictures(runs):
         "detail_photometric",
         "displacement_mm",
         "flat_displacement_mm",
+        "normal_degrees",
+        "flat_normal_degrees",
     }
     assert told <= validated[-1].keys()
     assert "batch_size: 1" in (runs / "d" / "settings.yaml").read_text()

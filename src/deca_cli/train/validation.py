@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from deca_cli.errors import InputError, UsageError
 from deca_cli.heads.camera import project
+from deca_cli.render.normals import vertex_normals
+from deca_cli.render.uv import displaced_normals, world2uv
 from deca_cli.train.data.loader import PersonLoader
 from deca_cli.train.data.truth import FOLDER, Truth, read_truth
 from deca_cli.train.objectives.coarse import CoarseObjective
@@ -46,8 +48,9 @@ class Validation:
     true one, `shape_mm` after rotation and shift, `shape_scaled_mm` after scaling as well (one photo does not tell how large
     a head is), and `mean_head_mm` and `mean_head_scaled_mm` for the mean head in place of the answer; in the detail stage
     `detail_photometric` and `flat_photometric` (in UV space, with the answered displacement and with none) and on rendered
-    sets `displacement_mm` and `flat_displacement_mm`: mean distance of the answered displacement and of none from the true
-    one, over the face. The same names with `train_` before them are those of people who are trained on: what lies between is
+    sets, over the face, `displacement_mm` and `flat_displacement_mm`: mean distance of the answered displacement and of none
+    from the true one, but for a constant, which no picture shows, and `normal_degrees` and `flat_normal_degrees`: mean angle
+    between their normals. The same names with `train_` before them are those of people who are trained on: what lies between is
     overfitting.
 
     Args:
@@ -134,21 +137,31 @@ class Validation:
             flat = torch.zeros_like(displacement)
             found["flat_photometric"] = self.detail(codes, flat, batch, order).total
             if known.displacement is not None and known.displacement.shape[-1] == displacement.shape[-1]:
-                found |= self._displacements(displacement[: len(images)], known.displacement)
+                found |= self._wrinkles(self.detail, codes, displacement[: len(images)], known.displacement)
         return found
 
-    def _displacements(self, answer: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """How far displacements [N, 1, U, U] in metres lie from the true ones, in millimetres, over the face."""
+    def _wrinkles(
+        self, objective: DetailObjective, codes: Codes, answer: Tensor, true: Tensor
+    ) -> dict[str, Tensor]:
+        """Displacements [N, 1, U, U] in metres against the true ones, over the face: millimetres and degrees."""
         head = self.stage.trainee.deca.head
-        weight = head.face_eye_mask / head.face_eye_mask.sum()
-        surface = answer * head.face_eye_mask + head.fixed_displacement
-        return {
-            name: 1000 * ((values - true).abs() * weight).sum((1, 2, 3)).mean()
-            for name, values in (
-                ("displacement_mm", surface),
-                ("flat_displacement_mm", torch.zeros_like(true)),
-            )
-        }
+        mask, fixed = head.face_eye_mask, head.fixed_displacement
+        weight = mask / mask.sum()
+        vertices = head(codes.shape, codes.expression, codes.pose)
+        surface = world2uv(
+            objective.chart, torch.cat([vertices, vertex_normals(vertices, head.faces)], dim=2)
+        )
+        places, directions = surface.split((3, 3), dim=1)
+        target = displaced_normals(places, directions, true, torch.zeros_like(fixed), mask)
+        found = {}
+        for prefix, values in (("", answer), ("flat_", torch.zeros_like(answer))):
+            difference = (mask * values + fixed - mask * true) * 1000
+            offset = (difference * weight).sum((2, 3), keepdim=True)
+            found[prefix + "displacement_mm"] = ((difference - offset).abs() * weight).sum((1, 2, 3)).mean()
+            normals = displaced_normals(places, directions, values, fixed, mask)
+            angle = torch.rad2deg(torch.acos(F.cosine_similarity(normals, target, dim=1).clamp(-1, 1)))
+            found[prefix + "normal_degrees"] = (angle * weight).sum((1, 2)).mean()
+        return found
 
     def _shapes(self, shape: Tensor, true: Tensor) -> dict[str, Tensor]:
         """How far the neutral face [N, S] lies from the true one [N, P, 3], in millimetres."""
