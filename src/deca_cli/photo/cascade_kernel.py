@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 SLIGHT = 1e-9  # slope under which a row runs along an edge of the photo
-ROW_STAGES = 2  # tested for whole rows; about one window in seven passes them
+ROW_STAGES = 3  # tested for whole rows; about one window in twelve passes them
 
 Table = tuple[
     np.ndarray, np.ndarray, np.ndarray
