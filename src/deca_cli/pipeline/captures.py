@@ -17,6 +17,7 @@ from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degre
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.packs.fingerprint import pack_fingerprint
+from deca_cli.render.fine_mesh import fine_mesh, rounding
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.uv import (
     DETAIL_NORMALS,
@@ -56,11 +57,12 @@ class Decoder:
     fingerprint: str  # of the pack's files
     topology: Topology
     chart: UvChart | None  # of the detail map; None without detail networks
-    detail_mesh: (
-        UvChart | None
-    )  # vertices and triangles of the detail mesh: the pack's own, or those of the chart
+    detail_mesh: UvChart | None  # vertices and triangles of the detail mesh
     draw_on: str = "cpu"  # device on which pictures are drawn
     whole: bool = True  # captures hold the meshes, too, not only what overlay, landmarks and parameters need
+    detail_uv: np.ndarray | None = (
+        None  # [N, 2], where its vertices lie in UV; None: in the middle of their texels
+    )
 
     def __post_init__(self) -> None:
         if self.draw_on != "cpu" and self.draw_on != str(self.device):
@@ -89,15 +91,15 @@ class Decoder:
             uv_faces=assets.uv_faces.astype(np.int64),
             mirror_vertices=None if mirror is None else mirror.astype(np.int64),
         )
-        chart = mesh = None
+        chart = mesh = places = None
         if pack.has_detail:
             size = len(assets.fixed_displacement)
             device = head.template_vertices.device
-            parts = [part.cpu() for part in (head.uv_coordinates, head.uv_faces, head.faces)]
+            parts = [part.to(draw_on) for part in (head.uv_coordinates, head.uv_faces, head.faces)]
             chart = make_chart(parts[0], parts[1], parts[2], size).to(device)
-            own = load_detail_mesh(pack.folder, size, len(assets.template_vertices))
-            mesh = chart if own is None else own.to(device)
-        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh, draw_on, whole)
+            mesh, places = _detail_mesh(pack, chart, cut=whole)
+            mesh = mesh.to(device)
+        return Decoder(pack, pack_fingerprint(pack.folder), topology, chart, mesh, draw_on, whole, places)
 
     def decode(self, photo: Photo, fits: Sequence[Fit]) -> list[Capture]:
         """Decode all faces of a photo together."""
@@ -224,7 +226,10 @@ class Decoder:
         if self.whole and self.detail_mesh is not None and head.displacement is not None:
             fixed = self.pack.deca.head.fixed_displacement
             displaced = head.displacement + fixed
-            dense = _array(detail_vertices(self.detail_mesh, head.vertices, head.normals, displaced))
+            places = detail_vertices(self.detail_mesh, head.vertices, head.normals, displaced)
+            if self.detail_uv is not None:
+                places = places + rounding(self.detail_mesh, head.vertices, head.normals)
+            dense = _array(places)
         faces, coordinates = self.detail_topology
         return [Detail(normals[index], dense[index], faces, coordinates) for index in range(len(dense))]
 
@@ -234,9 +239,21 @@ class Decoder:
         mesh = self.detail_mesh
         if mesh is None or not self.whole:
             return np.empty((0, 3), np.int64), np.empty((0, 2), np.float32)
+        if self.detail_uv is not None:
+            return _array(mesh.faces), self.detail_uv
         rows, columns = (mesh.texels // mesh.size).float(), (mesh.texels % mesh.size).float()
         coordinates = torch.stack([columns + 0.5, mesh.size - rows - 0.5], dim=1) / mesh.size
         return _array(mesh.faces), _array(coordinates)
+
+
+def _detail_mesh(pack: Pack, chart: UvChart, *, cut: bool) -> tuple[UvChart, np.ndarray | None]:
+    """The pack's own detail mesh; else the texels of the chart as officially, or for our own heads, where `cut`, the head cut fine."""
+    assets = pack.assets
+    own = load_detail_mesh(pack.folder, chart.size, len(assets.template_vertices))
+    if own is not None or pack.manifest.detail_normals != "smooth" or not cut:
+        return (chart if own is None else own), None
+    fine = fine_mesh(assets.uv_coordinates, assets.uv_faces, assets.faces, chart)
+    return fine.points, fine.uv_coordinates
 
 
 def _array(tensor: Tensor) -> np.ndarray:
