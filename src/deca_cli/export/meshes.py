@@ -47,25 +47,47 @@ def write_meshes(capture: Capture, folder: Path) -> list[Path]:
 
 
 def write_detail_obj(folder: Path, detail: Detail, material: str | None, comments: list[str]) -> Path:
-    """Write `head_detail.obj`, with a normal for every vertex."""
+    """Write `head_detail.obj`, with a normal for every vertex; vertices at one place are one, with several texture places."""
+    import numpy as np
+
+    kept, number = _welded(detail.vertices)
+    normals = np.zeros((len(kept), 3))
+    np.add.at(normals, number, _normals_at(detail))
     return write_obj(
         folder / "head_detail.obj",
-        detail.vertices,
-        detail.faces,
+        detail.vertices[kept],
+        number[detail.faces],
         detail.uv_coordinates,
         detail.faces,
         material=material,
         comments=comments,
-        normals=_normals_at(detail),
+        normals=_unit(normals),
     )
 
 
+def _welded(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of [N, 3] vertices are the first at their place, in order, and for each vertex its number among them."""
+    import numpy as np
+
+    rows = np.ascontiguousarray(vertices).view(np.dtype((np.void, 3 * vertices.itemsize))).reshape(-1)
+    _, first, place = np.unique(rows, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    return first[order], number[place.reshape(-1)]
+
+
 def _normals_at(detail: Detail) -> np.ndarray:
-    """Unit normals [P, 3] of the detail mesh, one of whose vertices lies in the middle of every covered texel."""
+    """Unit normals [P, 3] of the detail mesh, one of whose vertices lies in or at every covered texel."""
     import numpy as np
 
     size = detail.normals.shape[-1]
-    columns = np.floor(detail.uv_coordinates[:, 0] * size).astype(int)
-    rows = np.floor((1 - detail.uv_coordinates[:, 1]) * size).astype(int)
-    normals = detail.normals[:, rows, columns].T
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+    columns = np.clip(np.floor(detail.uv_coordinates[:, 0] * size).astype(int), 0, size - 1)
+    rows = np.clip(np.floor((1 - detail.uv_coordinates[:, 1]) * size).astype(int), 0, size - 1)
+    return _unit(detail.normals[:, rows, columns].T)
+
+
+def _unit(normals: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6))
