@@ -12,9 +12,11 @@ import torch
 
 from deca_cli.heads.camera import ndc_to_photo
 from deca_cli.networks.codes import Codes
+from deca_cli.networks.deca import VISIBLE_BELOW
 from deca_cli.photo.read import read_photo
 from deca_cli.render import passes, uv
 from deca_cli.render.lighting import sh_shading
+from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from deca_cli.networks.deca import Head
     from deca_cli.packs.store import Pack
     from deca_cli.photo.read import Photo
     from deca_cli.render.fragments import Fragments, Rule
@@ -165,7 +168,9 @@ class Release:
             "op_verts": head.vertices,
             "op_trans_verts": head.projected,
             "op_landmarks2d": head.landmarks2d[..., :2],
-            "op_landmarks3d": torch.cat([landmarks3d, self.visible(points)[..., None]], 2),
+            "op_landmarks3d": torch.cat(
+                [landmarks3d, self.visible(head, points)[..., None].to(landmarks3d)], 2
+            ),
             "op_landmarks3d_world": head.landmarks3d_world,
             "op_normals": head.normals,
             "op_displacement_map": displacement + fixed,
@@ -184,11 +189,11 @@ class Release:
         }
         return result | ({"op_albedo": albedo} if texture else {})
 
-    def visible(self, points: Tensor) -> Tensor:
-        assets = self.pack.assets
-        where = torch.from_numpy(assets.full_landmark_faces)
-        weights = torch.from_numpy(assets.full_landmark_barycentrics)
-        return passes.landmark_visibility(points, self.head.faces, where, weights)
+    def visible(self, head: Head, points: Tensor) -> Tensor:
+        """[B, 68], which landmarks face the viewer. In the photo the release scales x and y and not z, and asks after that."""
+        if points is head.projected:
+            return head.landmarks_visible
+        return self.head.on_landmarks(vertex_normals(points, self.head.faces))[..., 2] < VISIBLE_BELOW
 
 
 def thinned(whole: np.ndarray, height: int, *, rows: int, given: int | None = None) -> np.ndarray:

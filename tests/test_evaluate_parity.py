@@ -11,7 +11,7 @@ from deca_cli.evaluate.meshes import read_mesh
 from deca_cli.evaluate.now import Protocol, measure
 from deca_cli.evaluate.now_data import find_prediction, open_now
 from deca_cli.evaluate.now_run import read_scan
-from deca_cli.evaluate.statistics import official_curve, pool, summarise
+from deca_cli.evaluate.statistics import percent_within, pool, summarise
 
 RUNS = {
     "nonmetrical": Protocol(),
@@ -102,9 +102,5 @@ def test_pooled_statistics_per_challenge_are_the_official_ones(run):
 
 def test_plotted_curve_is_the_official_one(run):
     expected, _, measured, _ = run
-    left, percent = official_curve(pool([r.distances for r in measured.values()]))
-    read = [
-        percent[np.searchsorted(left, t, side="right") - 1] if t >= left[0] else 0.0
-        for t in np.arange(81) / 10
-    ]
-    assert read == pytest.approx(expected["overall"]["official_histogram_curve"], abs=0.05)
+    read = percent_within(pool([r.distances for r in measured.values()]), np.arange(81) / 10)
+    assert read.tolist() == pytest.approx(expected["overall"]["official_histogram_curve"], abs=0.05)

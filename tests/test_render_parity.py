@@ -196,17 +196,9 @@ def test_the_depth_picture_equals_the_official_one(
     assert_close(depth, decoded["depth_image"], decoded["fragile"] == 0)
 
 
-def test_normals_and_landmark_visibility_equal_the_official_ones(
-    parity_dir: Path, decoded: dict[str, Tensor], template: Template
-):
+def test_normals_equal_the_official_ones(parity_dir: Path, decoded: dict[str, Tensor], template: Template):
     normals = vertex_normals(decoded["op_verts"], template.faces)
     torch.testing.assert_close(normals, decoded["op_normals"], atol=1e-6, rtol=1e-5)
-    path = parity_dir / "release-data/landmark_embedding.npy"
-    embedding = np.load(path, allow_pickle=True, encoding="latin1")[()]
-    where = torch.tensor(embedding["full_lmk_faces_idx"][0])
-    weights = torch.tensor(embedding["full_lmk_bary_coords"][0])
-    visible = passes.landmark_visibility(projected(decoded), template.faces, where, weights)
-    assert torch.equal(visible, decoded["op_landmarks3d"][..., 3])
 
 
 def test_displaced_normals_and_their_shading_equal_the_official_ones(

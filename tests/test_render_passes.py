@@ -155,12 +155,6 @@ def test_the_depth_picture_runs_from_far_zero_to_near_one():
     assert passes.depth_pass(flat, QUAD, to_ndc(quad())).isfinite().all()
 
 
-def test_landmarks_are_visible_on_surface_turned_to_the_camera():
-    where, weights = torch.tensor([0, 1]), torch.tensor([[1.0, 0, 0], [0.2, 0.3, 0.5]])
-    assert passes.landmark_visibility(to_ndc(quad()), QUAD, where, weights).tolist() == [[1.0, 1.0]]
-    assert passes.landmark_visibility(quad(), QUAD, where, weights).tolist() == [[0.0, 0.0]]
-
-
 def test_the_uv_chart_of_a_square_is_a_regular_grid():
     chart = uv.make_chart(QUAD_UV, QUAD, QUAD, 5)
     assert chart.texels.tolist() == list(range(25))

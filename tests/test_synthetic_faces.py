@@ -23,7 +23,7 @@ from deca_cli.synthetic.sampling import (
     sample_framing,
 )
 from deca_cli.synthetic.settings import GeneratorSettings
-from deca_cli.synthetic.skin import skin_tone, to_display, to_linear
+from deca_cli.synthetic.skin import skin_tone, to_display
 from deca_cli.synthetic.skin_fields import distance_to_polyline, signed_distance_to_polygon
 from deca_cli.synthetic.skin_style import sample_skin
 
@@ -157,9 +157,9 @@ def test_more_melanin_darkens_skin_and_blue_most():
     assert (tones[2] / tones[0]).argmin() == 2
 
 
-def test_display_and_linear_values_are_inverse():
+def test_display_values_have_the_gamma_of_screens():
     values = torch.linspace(0.05, 1, 20)
-    assert torch.allclose(to_linear(to_display(values)), values, atol=1e-5)
+    assert torch.allclose(to_display(values).pow(2.2), values, atol=1e-5)
 
 
 def test_painted_skins_span_light_and_dark_and_have_dark_brows(open_head):

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 THRESHOLDS_MM = tuple(round(0.1 * i, 1) for i in range(81))
-OFFICIAL_BINS = 100_000
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,3 @@ def percent_within(distances: NDArray[np.floating], thresholds: Sequence[float])
     ordered = np.sort(distances)
     limits = np.asarray(thresholds, ordered.dtype)
     return 100.0 * np.searchsorted(ordered, limits, side="right") / len(ordered)
-
-
-def official_curve(distances: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The official plot: left edges [bins] in mm and cumulative percent [bins] of 100 000 equal bins, min to max."""
-    counts, edges = np.histogram(distances, bins=OFFICIAL_BINS)
-    return edges[:-1], 100.0 * np.cumsum(counts) / len(distances)

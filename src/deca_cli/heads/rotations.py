@@ -98,11 +98,6 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
     return torch.stack([first, second, third], dim=-1)
 
 
-def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
-    """[..., 3, 3] rotation -> [..., 6], the inverse of `rotation_6d_to_matrix`."""
-    return torch.cat([matrix[..., 0], matrix[..., 1]], dim=-1)
-
-
 def matrix_to_euler_degrees(matrix: Tensor) -> Tensor:
     """[..., 3, 3] rotation -> [..., 3] (yaw, pitch, roll) in degrees, with R = Ry(yaw) Rx(pitch) Rz(roll).
 

@@ -29,7 +29,10 @@ EMPTY_GREY = 0.7  # of the texture where nothing is taken from the photo and the
 
 
 class DecodePictures(nn.Module):
-    """From codes and crops to heads and pictures.
+    """From codes and crops to heads and pictures: all that the release's decode gives, in few operations.
+
+    For programs that want tensors, and for measuring against the release; `deca` itself draws on the photo
+    (`export/`).
 
     What depends on the model alone (the UV chart and where its texels lie on the mesh) is worked out once.
 

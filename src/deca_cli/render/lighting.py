@@ -54,6 +54,8 @@ def directional_shading(normals: Tensor, lights: Tensor) -> Tensor:
 def point_shading(positions: Tensor, normals: Tensor, lights: Tensor) -> Tensor:
     """Mean over point lights of (n . l) intensity, without fall-off and without a clamp, as official.
 
+    For parity: the release's renderer takes such lights, and its own programs use none.
+
     Args:
         positions: ``[B, 3, H, W]``, head frame, metres.
         normals: ``[B, 3, H, W]``.

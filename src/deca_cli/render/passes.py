@@ -15,7 +15,6 @@ from deca_cli.render.uv import texture_grid
 # A pixel, or a landmark, counts as turned to the camera when its projected normal has n_z below these [K9].
 SHAPE_FACING = 0.15
 TEXTURE_FACING = -0.05
-LANDMARK_FACING = 0.1
 
 SHAPE_GREY = 180 / 255
 SHAPE_LIGHTS = tuple(
@@ -80,7 +79,7 @@ def sample_texture(surface: Surface, texture: Tensor) -> Tensor:
 def texture_pass(
     surface: Surface, albedo: Tensor, light: Tensor | None, background: Tensor | None = None
 ) -> Tensor:
-    """The textured head ``[B, 3, H, W]``.
+    """The textured head ``[B, 3, H, W]``; the plain twin of what `pipeline.pictures` draws in few operations.
 
     Args:
         surface: of `read_surface`.
@@ -117,7 +116,7 @@ def detail_normal_pass(surface: Surface, uv_normals: Tensor) -> Tensor:
 
 
 def depth_pass(fragments: Fragments, faces: Tensor, projected: Tensor) -> Tensor:
-    """Relative depth ``[B, 1, H, W]``: nearest vertex 1, farthest 0, background 0.
+    """Relative depth ``[B, 1, H, W]``: nearest vertex 1, farthest 0, background 0; a twin as `texture_pass` is.
 
     Normalised over all vertices of the batch, hidden ones included, as official (specification 6.7). For depth
     in metres interpolate z of the vertices.
@@ -128,19 +127,3 @@ def depth_pass(fragments: Fragments, faces: Tensor, projected: Tensor) -> Tensor
     low, high = nearness.min(), nearness.max()
     # A flat mesh has no range; all of it is equally near.
     return interpolate(fragments, faces, (nearness - low) / (high - low).clamp(min=1e-12))
-
-
-def landmark_visibility(
-    projected: Tensor, faces: Tensor, landmark_faces: Tensor, landmark_barycentrics: Tensor
-) -> Tensor:
-    """1 for landmarks on surface turned to the camera, else 0: ``[B, L]`` (specification 6.9).
-
-    Args:
-        projected: ``[B, V, 3]`` NDC.
-        faces: int ``[F, 3]``.
-        landmark_faces: int ``[L]`` into the faces.
-        landmark_barycentrics: ``[L, 3]``.
-    """
-    normal_z = vertex_normals(projected, faces)[..., 2]  # [B, V]
-    corners = normal_z[:, faces.long()[landmark_faces.long()]]  # [B, L, 3]
-    return ((corners * landmark_barycentrics).sum(-1) < LANDMARK_FACING).to(projected.dtype)

@@ -191,6 +191,9 @@ def at_texels(chart: UvChart, picture: Tensor) -> Tensor:
 def photo_to_uv(chart: UvChart, image: Tensor, projected: Tensor) -> Tensor:
     """The photo's colours pulled into the UV map, bilinear, without a visibility test (specification 7.2).
 
+    The plain twin of what `pipeline.pictures` does in few operations. Textures of meshes are made with more care, in
+    `export.texture`.
+
     Args:
         chart: of the head.
         image: ``[B, 3, H, W]``.

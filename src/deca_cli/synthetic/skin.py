@@ -33,11 +33,6 @@ def to_display(linear: Tensor) -> Tensor:
     return linear.clamp(1e-5, 1).pow(1 / 2.2)
 
 
-def to_linear(display: Tensor) -> Tensor:
-    """Display values in [0, 1] to linear light (gamma 2.2)."""
-    return display.clamp(0, 1).pow(2.2)
-
-
 def skin_tone(melanin: Tensor, haemoglobin: Tensor) -> Tensor:
     """Linear RGB reflectance [..., 3] of skin with the given pigments [...]."""
     base, melanin_axis, blood_axis = (
