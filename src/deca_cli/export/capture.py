@@ -24,6 +24,7 @@ class Topology:
     uv_coordinates: np.ndarray  # float32 [T, 2], u right, v up
     uv_faces: np.ndarray  # int64 [F, 3]
     mirror_vertices: np.ndarray | None  # int64 [V], the vertex across the symmetry plane
+    clay_light: np.ndarray | None = None  # float32 [V], see export.clay; None: drawn as the release does
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deca_cli.export.clay import lifted
 from deca_cli.export.view import Region, head_region, look, region_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ SMOOTH_BELOW = (
     4_000_000  # pixels of the doubled region up to which edges are smoothed by drawing at twice the size
 )
 SIDE_STEP = 256  # heads that are drawn together get squares whose side is a multiple of this
+SHADED = 0.97  # normals shorter than this belong to what is behind lips and lids
 MOST_PIXELS = 2**23  # of these squares at a time; each pixel takes about 150 bytes on the way
 
 
@@ -46,6 +48,7 @@ class Heads:
     uv_corners: Tensor  # float32 [T, 2], texture vertices in the frame of pictures
     uv_faces: Tensor  # int64 [F, 3]
     pixel_offset: float
+    clay_light: Tensor | None = None  # float32 [V], see `Topology`
 
 
 def draw_layers(capture: Capture, size: tuple[int, int]) -> Layers:
@@ -60,10 +63,12 @@ def draw_layers(capture: Capture, size: tuple[int, int]) -> Layers:
     if once.width == 0 or once.height == 0:
         return _nothing(once, detail=capture.detail is not None)
     view = look(capture, (factor * size[0], factor * size[1]), once.scaled(factor))
-    normals = view.spread(capture.normals, capture.topology.faces)  # [1, 3, h, w]
-    seen = _seen(normals, view.fragments.covered[:, None].to(normals.device))
+    light = capture.topology.clay_light
+    shaded = capture.normals if light is None else capture.normals * light[:, None]
+    normals = view.spread(shaded, capture.topology.faces)  # [1, 3, h, w]
+    seen = _seen(normals, view.fragments.covered[:, None].to(normals.device), open_head=light is not None)
     fine = None if capture.detail is None else _fine_normals(capture, view)
-    [packed] = _pack(normals, fine, seen, factor).cpu().numpy()
+    [packed] = _pack(normals, fine, seen, factor, open_head=light is not None).cpu().numpy()
     return _layers(once, packed)
 
 
@@ -128,22 +133,35 @@ def _draw_squares(
     z = z - z.amin(1, keepdim=True)
     ndc = torch.cat([flat, z / z.amax(1, keepdim=True).clamp(min=1e-9)], dim=2).float()
     fragments = rasterize(ndc, heads.faces, side, side)
-    normals = interpolate(fragments, heads.faces, heads.normals[index])
+    shaded = heads.normals[index]
+    if heads.clay_light is not None:
+        shaded = shaded * heads.clay_light[:, None]
+    normals = interpolate(fragments, heads.faces, shaded)
     fine = None
     if heads.detail_normals is not None:
         grid = interpolate(fragments, heads.uv_faces, heads.uv_corners).permute(0, 2, 3, 1)
         stored = heads.detail_normals[index]
         fine = F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         fine = unit(fine, dim=1)
-    return _pack(normals, fine, _seen(normals, fragments.covered[:, None]), factor)
+    open_head = heads.clay_light is not None
+    seen = _seen(normals, fragments.covered[:, None], open_head=open_head)
+    return _pack(normals, fine, seen, factor, open_head=open_head)
 
 
-def _pack(normals: Tensor, fine: Tensor | None, seen: Tensor, factor: int) -> Tensor:
-    """Opacity, coarse and perhaps detailed grey, uint8 [b, 2 or 3, h, w], averaged down if they were drawn larger."""
+def _pack(normals: Tensor, fine: Tensor | None, seen: Tensor, factor: int, *, open_head: bool) -> Tensor:
+    """Opacity, coarse and perhaps detailed grey, uint8 [b, 2 or 3, h, w], averaged down if they were drawn larger.
+
+    Normals of the open head are as long as much light they get.
+    """
     import torch
     from torch.nn import functional as F
 
-    greys = [clay(one) * seen for one in (normals, fine) if one is not None]
+    from deca_cli.render.normals import length
+
+    if open_head and fine is not None:
+        fine = fine * length(normals, dim=1, eps=1e-6)
+    greys = [clay(one) for one in (normals, fine) if one is not None]
+    greys = [(lifted(grey) if open_head else grey) * seen for grey in greys]
     layers = torch.cat([seen, *greys], dim=1)
     layers = F.avg_pool2d(layers, factor) if factor > 1 else layers
     return (255 * layers + 0.5).clamp_(0, 255).to(torch.uint8)
@@ -175,11 +193,18 @@ def _fine_normals(capture: Capture, view: View) -> Tensor:
     return unit(sampled, dim=1)  # at the chart's borders texels without a normal have been mixed in
 
 
-def _seen(normals: Tensor, covered: torch.Tensor) -> Tensor:
-    """Float [b, 1, h, w]: 1 where there is a head that does not face away; the projected normal's z is minus the head's."""
+def _seen(normals: Tensor, covered: torch.Tensor, *, open_head: bool) -> Tensor:
+    """Float [b, 1, h, w]: 1 where there is a head that does not face away; the projected normal's z is minus the head's.
+
+    Behind the lips and lids of the open head, where normals are short, the photo does not shine through either.
+    """
+    from deca_cli.render.normals import length
     from deca_cli.render.passes import SHAPE_FACING
 
-    return (covered & (-normals[:, 2:] < SHAPE_FACING)).to(normals.dtype)
+    facing = -normals[:, 2:] < SHAPE_FACING
+    if open_head:
+        facing = facing | (length(normals, dim=1, eps=1e-6) < SHADED)
+    return (covered & facing).to(normals.dtype)
 
 
 def _factor(region: Region) -> int:

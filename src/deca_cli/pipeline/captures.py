@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from deca_cli.export.capture import Capture, Detail, Topology
+from deca_cli.export.clay import clay_light
 from deca_cli.export.closeup import overlay_cut
 from deca_cli.export.shape_layers import Heads, Layers, draw_layers_together
 from deca_cli.heads.camera import ndc_to_photo_pixels
@@ -90,6 +91,7 @@ class Decoder:
             uv_coordinates=assets.uv_coordinates,
             uv_faces=assets.uv_faces.astype(np.int64),
             mirror_vertices=None if mirror is None else mirror.astype(np.int64),
+            clay_light=clay_light(assets),
         )
         chart = mesh = places = None
         if pack.has_detail:
@@ -174,7 +176,17 @@ class Decoder:
             for points, photo in zip(landmarks_px, photos, strict=True)
         ]
         first = vertices_px.new_tensor([[cut.region.left, cut.region.top, 0] for cut in cuts])[:, None]
-        heads = Heads(vertices_px - first, normals, fine, model.faces, corners, model.uv_faces, offset)
+        light = self.topology.clay_light
+        heads = Heads(
+            vertices_px - first,
+            normals,
+            fine,
+            model.faces,
+            corners,
+            model.uv_faces,
+            offset,
+            None if light is None else torch.from_numpy(light).to(normals),
+        )
         parts = [(cut.region.width, cut.region.height) for cut in cuts]
         return draw_layers_together(heads, parts, [cut.size for cut in cuts])
 
