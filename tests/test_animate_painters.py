@@ -15,9 +15,11 @@ from deca_cli.animate.motion import expression_only
 from deca_cli.animate.posing import Poser
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.spaces import space_of
+from deca_cli.export.clay import OPEN_FACING
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.store import load_pack
 from deca_cli.pipeline.captures import Decoder
+from deca_cli.render.passes import SHAPE_FACING
 
 
 def scene_and_codes(folder, device, light):
@@ -43,10 +45,16 @@ def assert_alike(found, expected):
     assert expected.std() > 20
 
 
+@pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("light", [studio(), parse_light("left")])
-def test_both_painters_agree(tmp_path, light):
-    """The one for GPUs is plain torch and runs anywhere."""
+def test_both_painters_agree(tmp_path, light, regions):
+    """The one for GPUs is plain torch and runs anywhere. Heads with regions show surface that faces further away."""
     scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack", detail=8), "cpu", light)
+    if regions:
+        everywhere = np.ones(scene.decoder.pack.deca.head.vertex_count, np.float32)
+        topology = replace(scene.decoder.topology, clay_light=everywhere)
+        scene = replace(scene, decoder=replace(scene.decoder, topology=topology))
+    assert scene.facing == (OPEN_FACING if regions else SHAPE_FACING)
     posed = Poser(scene.decoder, detail=True).pose(codes)
     assert_alike(
         np.stack(list(render._GpuPainter(scene).frames(posed))),

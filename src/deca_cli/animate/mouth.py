@@ -19,13 +19,21 @@ if TYPE_CHECKING:
     from deca_cli.heads.assets import HeadAssets
 
 COLOURS = {  # sRGB under a light in which skin has the brightness SKIN
-    "teeth_upper": (236, 228, 214),
-    "teeth_lower": (228, 218, 202),
+    "teeth_upper": (238, 229, 210),
+    "teeth_lower": (230, 219, 199),
     "gums": (190, 104, 100),
     "tongue": (196, 104, 100),
     "mouth_cavity": (120, 52, 50),
 }
+# Millimetres along the arch from the middle of the jaw to the gaps between teeth: incisors, canine, premolars, molars.
+GAPS_MM = {
+    "teeth_upper": (0.0, 8.6, 15.1, 22.7, 29.7, 36.4, 46.4),
+    "teeth_lower": (0.0, 5.2, 11.0, 17.8, 24.8, 31.8, 42.8),
+}
+GAP_MM, GAP_SHADE = 0.4, 0.25  # half width, and how much of the light is missing in a gap
+BULGE = 0.12  # how much darker a tooth is at its sides
 SKIN = 165.0  # mean of red, green and blue
+LIT = 65  # percentile of the skin's brightness that is taken: much of it lies in shade, or at the neck
 BRIGHTNESS = (0.35, 1.25)  # range of the factor
 GRID = 512
 FACE_REGION = "skin"
@@ -49,7 +57,7 @@ def paint_inside(head: HeadAssets, texture: np.ndarray) -> np.ndarray:
     skin = cv2.resize(texture, (GRID, GRID), interpolation=cv2.INTER_AREA)[
         regions == _number(head, FACE_REGION)
     ]
-    factor = float(np.clip(np.median(skin.mean(axis=1)) / SKIN, *BRIGHTNESS)) if len(skin) else 1.0
+    factor = float(np.clip(np.percentile(skin.mean(axis=1), LIT) / SKIN, *BRIGHTNESS)) if len(skin) else 1.0
     painted = texture.copy()
     for name, colour in COLOURS.items():
         if name not in head.region_names:
@@ -58,7 +66,8 @@ def paint_inside(head: HeadAssets, texture: np.ndarray) -> np.ndarray:
         # A seam's neighbour in the chart may be skin: what belongs to another region keeps its colour.
         mask = np.where((regions == _number(head, name)) | (regions < 0), mask, 0)
         full = cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
-        light = cv2.resize(depth_light(head), (size, size), interpolation=cv2.INTER_LINEAR)[full]
+        reach = depth_light(head) if name not in GAPS_MM else depth_light(head) * tooth_light(head, name)
+        light = cv2.resize(reach, (size, size), interpolation=cv2.INTER_LINEAR)[full]
         painted[full] = np.clip(np.array(colour) * factor * light[:, None], 0, 255).astype(np.uint8)
     return painted
 
@@ -81,6 +90,43 @@ def depth_light(head: HeadAssets) -> np.ndarray:
     corners = head.template_vertices[head.faces[np.maximum(triangle, 0)], 2]
     front = head.template_vertices[head.region(*_front(head)), 2].max()
     return np.asarray(np.exp(-np.clip(front - (corners * weights).sum(axis=2), 0, None) / FADE_M), np.float32)
+
+
+@lru_cache(maxsize=4)
+def tooth_light(head: HeadAssets, name: str) -> np.ndarray:
+    """float32 [GRID, GRID]: light on the teeth of a jaw, darker at their sides and dark in the gaps between them."""
+    along_mm = np.abs(_along_arch_mm(head, name))
+    gaps = np.array(GAPS_MM[name])
+    tooth = np.clip(np.searchsorted(gaps, along_mm, side="right"), 1, len(gaps) - 1)
+    start, end = gaps[tooth - 1], gaps[tooth]
+    side = np.clip(2 * np.abs((along_mm - start) / (end - start) - 0.5), 0, 1)
+    to_gap_mm = np.abs(along_mm[..., None] - gaps).min(axis=-1)
+    return np.asarray(
+        (1 - BULGE * side**2) * (1 - GAP_SHADE * np.exp(-((to_gap_mm / GAP_MM) ** 2))), np.float32
+    )
+
+
+def _along_arch_mm(head: HeadAssets, name: str) -> np.ndarray:
+    """float64 [GRID, GRID]: where each texel lies along a jaw's arch, from its middle, to the subject's left; millimetres."""
+    places = 1000 * head.template_vertices[head.region(name)][:, [0, 2]].astype(np.float64)
+    # The outer faces of the teeth as a curve over the angle about a point inside the arch.
+    centre = np.array([0.0, places[:, 1].min()])
+    angle, reach = _polar(places - centre)
+    steps = np.linspace(-np.pi / 2, np.pi / 2, 61)
+    near = np.abs(angle[:, None] - steps) < np.pi / 24
+    outer = np.where(near, reach[:, None], 0).max(axis=0)
+    outer = np.interp(steps, steps[outer > 0], outer[outer > 0])
+    curve = np.stack([outer * np.sin(steps), outer * np.cos(steps)], axis=1)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+    triangle, weights = _chart(head)
+    corners = 1000 * head.template_vertices[head.faces[np.maximum(triangle, 0)]][..., [0, 2]]
+    texels, _ = _polar((corners * weights[..., None]).sum(axis=2) - centre)
+    return np.asarray(np.interp(texels, steps, length - np.interp(0.0, steps, length)))
+
+
+def _polar(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angle from the front, to the subject's left, and distance of points [..., 2] (x, z)."""
+    return np.arctan2(points[..., 0], points[..., 1]), np.hypot(points[..., 0], points[..., 1])
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,8 @@ from deca_cli.animate.posing import Poser
 from deca_cli.animate.shade import Skin, shade
 from deca_cli.animate.shade_plain import shade_plain
 from deca_cli.errors import UsageError
+from deca_cli.export.clay import OPEN_FACING
+from deca_cli.render.passes import SHAPE_FACING
 from deca_cli.render.rasterize import rasterize
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ class Scene:
     def height(self) -> int:
         """Of the whole frame."""
         return self.panels[0].frame.height
+
+    @property
+    def facing(self) -> float:
+        """The cosine from which surface that faces away is not drawn."""
+        return SHAPE_FACING if self.decoder.topology.clay_light is None else OPEN_FACING
 
     @property
     def samples_per_axis(self) -> int:
@@ -169,7 +176,7 @@ class _CpuPainter:
                     known = (panel.frame, *self._fragments(posed.projected[item], panel.frame))
                 picture = self.pictures[panel.kind]
                 texture = np.zeros((0, 0, 3), np.uint8) if picture is None else picture
-                skin = Skin(self.corners, self.uv, normals, fine, texture, self.opacity)
+                skin = Skin(self.corners, self.uv, normals, fine, texture, self.opacity, self.scene.facing)
                 _, region, triangle, weights = known
                 if triangle.size:
                     shade(
@@ -237,7 +244,7 @@ class _GpuPainter:
                 fragments = rasterize(placed, self.head.faces, factor * frame.height, factor * frame.width)
             colour, mask = shade_plain(
                 fragments, self.head.faces, self.head.uv_coordinates, self.head.uv_faces, posed.normals, posed.detail,
-                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity,
+                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity, self.scene.facing,
             )  # fmt: skip
             if factor > 1:
                 colour, mask = (torch.nn.functional.avg_pool2d(values, factor) for values in (colour, mask))

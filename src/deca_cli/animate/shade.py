@@ -61,6 +61,7 @@ class Skin:
     detail: np.ndarray  # float32 [u, u, 3] normals in UV space, head frame; [0, 0, 3] without detail
     texture: np.ndarray  # uint8 [U, U, 3]; [0, 0, 3] where none is needed
     opacity: np.ndarray  # float32 [u, u, 3], three times the same 0..1; [0, 0, 3] where all is opaque
+    facing: float = SHAPE_FACING  # surface that faces away by this cosine or more is not drawn
 
 
 def shade(
@@ -80,7 +81,7 @@ def shade(
     def draw(rows: tuple[int, int]) -> None:
         _shade_band(
             triangle, barycentrics, skin.corners, skin.uv, skin.normals, skin.detail, skin.texture,
-            skin.opacity, light.lights, light.ambient, flags, samples, rows[0], rows[1], out,
+            skin.opacity, light.lights, light.ambient, skin.facing, flags, samples, rows[0], rows[1], out,
         )  # fmt: skip
 
     bands = 3 * threads if threads > 1 else 1
@@ -164,13 +165,13 @@ def _colour(coarse, fine, texture, u, v, lights, ambient, flags):  # type: ignor
 
 @_jit
 def _sample(  # type: ignore[no-untyped-def]
-    face, weights, corners, uv, normals, detail, texture, opacity, lights, ambient, flags
+    face, weights, corners, uv, normals, detail, texture, opacity, lights, ambient, facing, flags
 ):
     """Colour of one sample times its opacity, and the opacity; 0 where the surface faces away."""
     nothing = np.float32(0.0)
     i, j, k = corners[face, 0], corners[face, 1], corners[face, 2]
     coarse = _mix(weights, normals, i, j, k)
-    if -coarse[2] >= SHAPE_FACING:
+    if -coarse[2] >= facing:
         return nothing, nothing, nothing, nothing
     b0, b1, b2 = weights[0], weights[1], weights[2]
     u = b0 * uv[face, 0, 0] + b1 * uv[face, 1, 0] + b2 * uv[face, 2, 0]
@@ -201,6 +202,7 @@ def _shade_band(  # type: ignore[no-untyped-def]
     opacity,
     lights,
     ambient,
+    facing,
     flags,
     samples,
     first,
@@ -218,7 +220,7 @@ def _shade_band(  # type: ignore[no-untyped-def]
                         continue
                     r, g, b, opaque = _sample(
                         triangle[y, x], barycentrics[y, x], corners, uv, normals, detail, texture, opacity, lights,
-                        ambient, flags,
+                        ambient, facing, flags,
                     )  # fmt: skip
                     red += r
                     green += g

@@ -37,10 +37,11 @@ def shade_plain(
     light: Light,
     kind: str,
     opacity: Tensor | None = None,  # [1, u, u] in 0..1
+    facing: float = SHAPE_FACING,
 ) -> tuple[Tensor, Tensor]:
     """Colours [B, 3, H, W] in 0..1, not clamped, times the mask [B, 1, H, W] of where the head is seen."""
     coarse = interpolate(fragments, faces, normals)
-    mask = (fragments.covered & (-coarse[:, 2] < SHAPE_FACING))[:, None].to(coarse.dtype)
+    mask = (fragments.covered & (-coarse[:, 2] < facing))[:, None].to(coarse.dtype)
     fine = coarse
     grid = None
     if (

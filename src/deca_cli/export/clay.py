@@ -20,6 +20,9 @@ INSIDE = {
     "mouth_cavity": (0.5, 0.02),
     "eye_sockets": (0.6, np.inf),
 }
+# Surface that faces away by this cosine is not drawn: the inside of the neck, but not the edges of lids and nostrils,
+# which the release's limit of 0.15 would make holes of.
+OPEN_FACING = 0.6
 LIFT = 0.2  # grey of what no light reaches: edges of lids, nostrils
 
 
