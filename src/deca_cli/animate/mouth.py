@@ -30,7 +30,7 @@ GAPS_MM = {
     "teeth_upper": (0.0, 8.6, 15.1, 22.7, 29.7, 36.4, 46.4),
     "teeth_lower": (0.0, 5.2, 11.0, 17.8, 24.8, 31.8, 42.8),
 }
-GAP_MM, GAP_SHADE = 0.4, 0.25  # half width, and how much of the light is missing in a gap
+GAP_MM, GAP_SHADE = 0.45, 0.35  # half width, and how much of the light is missing in a gap
 BULGE = 0.12  # how much darker a tooth is at its sides
 SKIN = 165.0  # mean of red, green and blue
 LIT = 65  # percentile of the skin's brightness that is taken: much of it lies in shade, or at the neck
@@ -66,8 +66,12 @@ def paint_inside(head: HeadAssets, texture: np.ndarray) -> np.ndarray:
         # A seam's neighbour in the chart may be skin: what belongs to another region keeps its colour.
         mask = np.where((regions == _number(head, name)) | (regions < 0), mask, 0)
         full = cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST).astype(bool)
-        reach = depth_light(head) if name not in GAPS_MM else depth_light(head) * tooth_light(head, name)
-        light = cv2.resize(reach, (size, size), interpolation=cv2.INTER_LINEAR)[full]
+        light = cv2.resize(depth_light(head), (size, size), interpolation=cv2.INTER_LINEAR)[full]
+        if name in GAPS_MM:
+            along_mm = cv2.resize(along_arch_mm(head, name), (size, size), interpolation=cv2.INTER_LINEAR)[
+                full
+            ]
+            light = light * tooth_light(along_mm, name)
         painted[full] = np.clip(np.array(colour) * factor * light[:, None], 0, 255).astype(np.uint8)
     return painted
 
@@ -92,21 +96,18 @@ def depth_light(head: HeadAssets) -> np.ndarray:
     return np.asarray(np.exp(-np.clip(front - (corners * weights).sum(axis=2), 0, None) / FADE_M), np.float32)
 
 
-@lru_cache(maxsize=4)
-def tooth_light(head: HeadAssets, name: str) -> np.ndarray:
-    """float32 [GRID, GRID]: light on the teeth of a jaw, darker at their sides and dark in the gaps between them."""
-    along_mm = np.abs(_along_arch_mm(head, name))
-    gaps = np.array(GAPS_MM[name])
+def tooth_light(along_mm: np.ndarray, name: str) -> np.ndarray:
+    """Light on the teeth of a jaw at places along its arch: less at their sides, little in the gaps between them."""
+    along_mm, gaps = np.abs(along_mm), np.array(GAPS_MM[name])
     tooth = np.clip(np.searchsorted(gaps, along_mm, side="right"), 1, len(gaps) - 1)
     start, end = gaps[tooth - 1], gaps[tooth]
     side = np.clip(2 * np.abs((along_mm - start) / (end - start) - 0.5), 0, 1)
     to_gap_mm = np.abs(along_mm[..., None] - gaps).min(axis=-1)
-    return np.asarray(
-        (1 - BULGE * side**2) * (1 - GAP_SHADE * np.exp(-((to_gap_mm / GAP_MM) ** 2))), np.float32
-    )
+    return np.asarray((1 - BULGE * side**2) * (1 - GAP_SHADE * np.exp(-((to_gap_mm / GAP_MM) ** 2))))
 
 
-def _along_arch_mm(head: HeadAssets, name: str) -> np.ndarray:
+@lru_cache(maxsize=4)
+def along_arch_mm(head: HeadAssets, name: str) -> np.ndarray:
     """float64 [GRID, GRID]: where each texel lies along a jaw's arch, from its middle, to the subject's left; millimetres."""
     places = 1000 * head.template_vertices[head.region(name)][:, [0, 2]].astype(np.float64)
     # The outer faces of the teeth as a curve over the angle about a point inside the arch.
