@@ -51,8 +51,8 @@ def test_both_painters_agree(tmp_path, light, regions):
     """The one for GPUs is plain torch and runs anywhere. Heads with regions show surface that faces further away."""
     scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack", detail=8), "cpu", light)
     if regions:
-        everywhere = np.ones(scene.decoder.pack.deca.head.vertex_count, np.float32)
-        topology = replace(scene.decoder.topology, clay_light=everywhere)
+        light = np.linspace(0, 1, scene.decoder.pack.deca.head.vertex_count, dtype=np.float32)
+        topology = replace(scene.decoder.topology, clay_light=light)
         scene = replace(scene, decoder=replace(scene.decoder, topology=topology))
     assert scene.facing == (OPEN_FACING if regions else SHAPE_FACING)
     posed = Poser(scene.decoder, detail=True).pose(codes)

@@ -160,6 +160,8 @@ class _CpuPainter:
         self.pictures = {panel.kind: scene.picture_for(panel.kind) for panel in scene.panels}
         opacity = np.zeros((0, 0), np.float32) if scene.opacity is None else scene.opacity
         self.opacity = np.ascontiguousarray(np.repeat(opacity[..., None], 3, axis=2))
+        light = topology.clay_light
+        self.clay_light = np.zeros(0, np.float32) if light is None else light
 
     def frames(self, posed: Posed) -> Iterator[np.ndarray]:
         detail = None if posed.detail is None else posed.detail.permute(0, 2, 3, 1).contiguous().numpy()
@@ -176,7 +178,16 @@ class _CpuPainter:
                     known = (panel.frame, *self._fragments(posed.projected[item], panel.frame))
                 picture = self.pictures[panel.kind]
                 texture = np.zeros((0, 0, 3), np.uint8) if picture is None else picture
-                skin = Skin(self.corners, self.uv, normals, fine, texture, self.opacity, self.scene.facing)
+                skin = Skin(
+                    self.corners,
+                    self.uv,
+                    normals,
+                    fine,
+                    texture,
+                    self.opacity,
+                    self.clay_light,
+                    self.scene.facing,
+                )
                 _, region, triangle, weights = known
                 if triangle.size:
                     shade(
@@ -226,6 +237,8 @@ class _GpuPainter:
             for picture in [scene.picture_for(panel.kind)]
         }
         self.opacity = None if scene.opacity is None else torch.from_numpy(scene.opacity).to(device)[None]
+        light = scene.decoder.topology.clay_light
+        self.clay_light = None if light is None else torch.from_numpy(light).to(device)
         self.backgrounds = [
             torch.from_numpy(
                 np.broadcast_to(np.asarray(panel.frame.background, np.uint8), (panel.frame.height, panel.frame.width, 3)).copy()
@@ -244,7 +257,7 @@ class _GpuPainter:
                 fragments = rasterize(placed, self.head.faces, factor * frame.height, factor * frame.width)
             colour, mask = shade_plain(
                 fragments, self.head.faces, self.head.uv_coordinates, self.head.uv_faces, posed.normals, posed.detail,
-                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity, self.scene.facing,
+                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity, self.scene.facing, self.clay_light,
             )  # fmt: skip
             if factor > 1:
                 colour, mask = (torch.nn.functional.avg_pool2d(values, factor) for values in (colour, mask))

@@ -61,6 +61,7 @@ class Skin:
     detail: np.ndarray  # float32 [u, u, 3] normals in UV space, head frame; [0, 0, 3] without detail
     texture: np.ndarray  # uint8 [U, U, 3]; [0, 0, 3] where none is needed
     opacity: np.ndarray  # float32 [u, u, 3], three times the same 0..1; [0, 0, 3] where all is opaque
+    clay_light: np.ndarray  # float32 [V], share of the light that clay gets; [0] where it is all of it
     facing: float = SHAPE_FACING  # surface that faces away by this cosine or more is not drawn
 
 
@@ -81,7 +82,7 @@ def shade(
     def draw(rows: tuple[int, int]) -> None:
         _shade_band(
             triangle, barycentrics, skin.corners, skin.uv, skin.normals, skin.detail, skin.texture,
-            skin.opacity, light.lights, light.ambient, skin.facing, flags, samples, rows[0], rows[1], out,
+            skin.opacity, skin.clay_light, light.lights, light.ambient, skin.facing, flags, samples, rows[0], rows[1], out,
         )  # fmt: skip
 
     bands = 3 * threads if threads > 1 else 1
@@ -165,7 +166,7 @@ def _colour(coarse, fine, texture, u, v, lights, ambient, flags):  # type: ignor
 
 @_jit
 def _sample(  # type: ignore[no-untyped-def]
-    face, weights, corners, uv, normals, detail, texture, opacity, lights, ambient, facing, flags
+    face, weights, corners, uv, normals, detail, texture, opacity, clay_light, lights, ambient, facing, flags
 ):
     """Colour of one sample times its opacity, and the opacity; 0 where the surface faces away."""
     nothing = np.float32(0.0)
@@ -179,6 +180,9 @@ def _sample(  # type: ignore[no-untyped-def]
     fine = _bilinear(detail, u, v) if flags[2] else coarse
     opaque = _bilinear(opacity, u, v)[0] if opacity.size > 0 else np.float32(1.0)
     red, green, blue = _colour(coarse, fine, texture, u, v, lights, ambient, flags)
+    if flags[0] == CLAY_MODE and clay_light.size > 0:
+        share = b0 * clay_light[i] + b1 * clay_light[j] + b2 * clay_light[k]
+        red, green, blue = share * red, share * green, share * blue
     return opaque * red, opaque * green, opaque * blue, opaque
 
 
@@ -200,6 +204,7 @@ def _shade_band(  # type: ignore[no-untyped-def]
     detail,
     texture,
     opacity,
+    clay_light,
     lights,
     ambient,
     facing,
@@ -219,8 +224,8 @@ def _shade_band(  # type: ignore[no-untyped-def]
                     if triangle[y, x] < 0:
                         continue
                     r, g, b, opaque = _sample(
-                        triangle[y, x], barycentrics[y, x], corners, uv, normals, detail, texture, opacity, lights,
-                        ambient, facing, flags,
+                        triangle[y, x], barycentrics[y, x], corners, uv, normals, detail, texture, opacity,
+                        clay_light, lights, ambient, facing, flags,
                     )  # fmt: skip
                     red += r
                     green += g

@@ -38,6 +38,7 @@ def shade_plain(
     kind: str,
     opacity: Tensor | None = None,  # [1, u, u] in 0..1
     facing: float = SHAPE_FACING,
+    clay_light: Tensor | None = None,  # [V], share of the light that clay gets
 ) -> tuple[Tensor, Tensor]:
     """Colours [B, 3, H, W] in 0..1, not clamped, times the mask [B, 1, H, W] of where the head is seen."""
     coarse = interpolate(fragments, faces, normals)
@@ -57,7 +58,10 @@ def shade_plain(
             detail, _needed(grid), mode="bilinear", padding_mode="border", align_corners=False
         )
     if kind in {SHAPE, DETAIL}:
-        return (GREY * brightness(fine, light)).expand(-1, 3, -1, -1) * mask, mask
+        grey = GREY * brightness(fine, light)
+        if clay_light is not None:
+            grey = grey * interpolate(fragments, faces, clay_light[:, None])
+        return grey.expand(-1, 3, -1, -1) * mask, mask
     if kind == NORMALS:
         length = fine.norm(dim=1, keepdim=True).clamp(min=1e-6)
         return (fine / length + 1) / 2 * mask, mask
