@@ -209,5 +209,7 @@ def test_a_face_that_rests_is_not_decoded_again_and_looks_the_same(decoder, phot
     poser = Poser(decoder, detail=True)
     found = [poser.pose(codes.select(part)).detail for part in (slice(0, 4), slice(4, 6))]
     assert decoded == [2, 1]
-    torch.testing.assert_close(torch.cat(found), torch.cat(alone), rtol=0, atol=1e-3)  # convolutions round by batch
+    torch.testing.assert_close(
+        torch.cat(found), torch.cat(alone), rtol=0, atol=1e-3
+    )  # convolutions round by batch
     assert (alone[2] - alone[3]).abs().max() > 0.05
