@@ -15,7 +15,6 @@ from deca_cli.animate.motion import expression_only
 from deca_cli.animate.posing import Poser
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.spaces import space_of
-from deca_cli.export.clay import OPEN_FACING
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.store import load_pack
 from deca_cli.pipeline.captures import Decoder
@@ -52,9 +51,8 @@ def test_both_painters_agree(tmp_path, light, regions):
     scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack", detail=8), "cpu", light)
     if regions:
         light = np.linspace(0, 1, scene.decoder.pack.deca.head.vertex_count, dtype=np.float32)
-        topology = replace(scene.decoder.topology, clay_light=light)
+        topology = replace(scene.decoder.topology, clay_light=light, facing_limit=light[::-1].copy())
         scene = replace(scene, decoder=replace(scene.decoder, topology=topology))
-    assert scene.facing == (OPEN_FACING if regions else SHAPE_FACING)
     posed = Poser(scene.decoder, detail=True).pose(codes)
     assert_alike(
         np.stack(list(render._GpuPainter(scene).frames(posed))),
@@ -70,3 +68,18 @@ def test_a_gpu_draws_what_the_cpu_draws(tmp_path):
         np.stack(list(render_clip(*scene_and_codes(folder, device, studio())))) for device in ("cuda", "cpu")
     ]
     assert_alike(*drawn)
+
+
+def test_seen_from_behind_the_face_is_a_hollow_like_the_neck(tmp_path):
+    scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack"), "cpu", studio())
+    limit = np.where(scene.decoder.pack.assets.template_vertices[:, 2] > 0, 0.8, SHAPE_FACING).astype(
+        np.float32
+    )
+    decoder = replace(scene.decoder, topology=replace(scene.decoder.topology, facing_limit=limit))
+    turned = codes.pose.clone()
+    turned[:, 1] = torch.tensor([0.2, 1.0, 3.0])
+    found = Poser(decoder, detail=False).pose(replace(codes, pose=turned)).facing_limit
+    assert torch.equal(found[0], torch.from_numpy(limit))
+    assert torch.equal(found[1], found[0])
+    assert (found[2] == np.float32(SHAPE_FACING)).all()
+    assert Poser(scene.decoder, detail=False).pose(codes).facing_limit is None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deca_cli.heads.camera import project
 from deca_cli.render.normals import vertex_normals
+from deca_cli.render.passes import SHAPE_FACING
 
 if TYPE_CHECKING:
     from deca_cli.networks.codes import Codes
@@ -23,6 +24,7 @@ class Posed:
     normals: Tensor  # [B, V, 3] head frame
     projected: Tensor  # [B, V, 3] NDC of the camera
     detail: Tensor | None  # [B, 3, U, U] normals in UV space
+    facing_limit: Tensor | None = None  # [B, V], see `export.clay`; None: that of the release
 
 
 class Poser:
@@ -49,7 +51,16 @@ class Poser:
         normals = vertex_normals(vertices, deca.head.faces)
         displacement = self._displacement(codes) if self.detail else None
         fine = self.decoder.detail_normals(vertices, normals, displacement)
-        return Posed(normals, project(vertices, codes.camera), fine)
+        return Posed(normals, project(vertices, codes.camera), fine, self._facing_limit(normals))
+
+    def _facing_limit(self, normals: Tensor) -> Tensor | None:
+        """[B, V]; seen from behind, the face is the inside of a hollow, too."""
+        values = self.decoder.topology.facing_limit
+        if values is None:
+            return None
+        limit = torch.from_numpy(values).to(normals)
+        frontal = normals[:, limit > SHAPE_FACING, 2].mean(dim=1, keepdim=True) > 0
+        return torch.where(frontal, limit, SHAPE_FACING)
 
     def _displacement(self, codes: Codes) -> Tensor:
         """[B, 1, U, U] metres."""

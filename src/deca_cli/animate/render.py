@@ -18,8 +18,6 @@ from deca_cli.animate.posing import Poser
 from deca_cli.animate.shade import Skin, shade
 from deca_cli.animate.shade_plain import shade_plain
 from deca_cli.errors import UsageError
-from deca_cli.export.clay import OPEN_FACING
-from deca_cli.render.passes import SHAPE_FACING
 from deca_cli.render.rasterize import rasterize
 
 if TYPE_CHECKING:
@@ -71,11 +69,6 @@ class Scene:
     def height(self) -> int:
         """Of the whole frame."""
         return self.panels[0].frame.height
-
-    @property
-    def facing(self) -> float:
-        """The cosine from which surface that faces away is not drawn."""
-        return SHAPE_FACING if self.decoder.topology.clay_light is None else OPEN_FACING
 
     @property
     def samples_per_axis(self) -> int:
@@ -170,6 +163,9 @@ class _CpuPainter:
             frame = np.empty((self.scene.height, self.scene.width, 3), np.uint8)
             normals = posed.normals[item].numpy()
             fine = nothing if detail is None else detail[item]
+            limit = (
+                np.zeros(0, np.float32) if posed.facing_limit is None else posed.facing_limit[item].numpy()
+            )
             known: tuple[Frame, tuple[slice, slice], np.ndarray, np.ndarray] | None = None
             for panel in self.scene.panels:
                 out = frame[:, panel.left : panel.left + panel.frame.width]
@@ -186,7 +182,7 @@ class _CpuPainter:
                     texture,
                     self.opacity,
                     self.clay_light,
-                    self.scene.facing,
+                    limit,
                 )
                 _, region, triangle, weights = known
                 if triangle.size:
@@ -257,7 +253,7 @@ class _GpuPainter:
                 fragments = rasterize(placed, self.head.faces, factor * frame.height, factor * frame.width)
             colour, mask = shade_plain(
                 fragments, self.head.faces, self.head.uv_coordinates, self.head.uv_faces, posed.normals, posed.detail,
-                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity, self.scene.facing, self.clay_light,
+                self.pictures[panel.kind], self.scene.light, panel.kind, self.opacity, posed.facing_limit, self.clay_light,
             )  # fmt: skip
             if factor > 1:
                 colour, mask = (torch.nn.functional.avg_pool2d(values, factor) for values in (colour, mask))

@@ -62,7 +62,9 @@ class Skin:
     texture: np.ndarray  # uint8 [U, U, 3]; [0, 0, 3] where none is needed
     opacity: np.ndarray  # float32 [u, u, 3], three times the same 0..1; [0, 0, 3] where all is opaque
     clay_light: np.ndarray  # float32 [V], share of the light that clay gets; [0] where it is all of it
-    facing: float = SHAPE_FACING  # surface that faces away by this cosine or more is not drawn
+    facing_limit: (
+        np.ndarray
+    )  # float32 [V], cosine from which surface facing away is not drawn; [0]: that of the release
 
 
 def shade(
@@ -82,7 +84,7 @@ def shade(
     def draw(rows: tuple[int, int]) -> None:
         _shade_band(
             triangle, barycentrics, skin.corners, skin.uv, skin.normals, skin.detail, skin.texture,
-            skin.opacity, skin.clay_light, light.lights, light.ambient, skin.facing, flags, samples, rows[0], rows[1], out,
+            skin.opacity, skin.clay_light, light.lights, light.ambient, skin.facing_limit, flags, samples, rows[0], rows[1], out,
         )  # fmt: skip
 
     bands = 3 * threads if threads > 1 else 1
@@ -166,15 +168,30 @@ def _colour(coarse, fine, texture, u, v, lights, ambient, flags):  # type: ignor
 
 @_jit
 def _sample(  # type: ignore[no-untyped-def]
-    face, weights, corners, uv, normals, detail, texture, opacity, clay_light, lights, ambient, facing, flags
+    face,
+    weights,
+    corners,
+    uv,
+    normals,
+    detail,
+    texture,
+    opacity,
+    clay_light,
+    lights,
+    ambient,
+    facing_limit,
+    flags,
 ):
     """Colour of one sample times its opacity, and the opacity; 0 where the surface faces away."""
     nothing = np.float32(0.0)
     i, j, k = corners[face, 0], corners[face, 1], corners[face, 2]
     coarse = _mix(weights, normals, i, j, k)
-    if -coarse[2] >= facing:
-        return nothing, nothing, nothing, nothing
     b0, b1, b2 = weights[0], weights[1], weights[2]
+    limit = np.float32(SHAPE_FACING)
+    if facing_limit.size > 0:
+        limit = b0 * facing_limit[i] + b1 * facing_limit[j] + b2 * facing_limit[k]
+    if -coarse[2] >= limit:
+        return nothing, nothing, nothing, nothing
     u = b0 * uv[face, 0, 0] + b1 * uv[face, 1, 0] + b2 * uv[face, 2, 0]
     v = b0 * uv[face, 0, 1] + b1 * uv[face, 1, 1] + b2 * uv[face, 2, 1]
     fine = _bilinear(detail, u, v) if flags[2] else coarse
@@ -207,7 +224,7 @@ def _shade_band(  # type: ignore[no-untyped-def]
     clay_light,
     lights,
     ambient,
-    facing,
+    facing_limit,
     flags,
     samples,
     first,
@@ -225,7 +242,7 @@ def _shade_band(  # type: ignore[no-untyped-def]
                         continue
                     r, g, b, opaque = _sample(
                         triangle[y, x], barycentrics[y, x], corners, uv, normals, detail, texture, opacity,
-                        clay_light, lights, ambient, facing, flags,
+                        clay_light, lights, ambient, facing_limit, flags,
                     )  # fmt: skip
                     red += r
                     green += g

@@ -37,12 +37,15 @@ def shade_plain(
     light: Light,
     kind: str,
     opacity: Tensor | None = None,  # [1, u, u] in 0..1
-    facing: float = SHAPE_FACING,
+    facing_limit: Tensor | None = None,  # [B, V], cosine from which surface facing away is not drawn
     clay_light: Tensor | None = None,  # [V], share of the light that clay gets
 ) -> tuple[Tensor, Tensor]:
     """Colours [B, 3, H, W] in 0..1, not clamped, times the mask [B, 1, H, W] of where the head is seen."""
     coarse = interpolate(fragments, faces, normals)
-    mask = (fragments.covered & (-coarse[:, 2] < facing))[:, None].to(coarse.dtype)
+    limit = (
+        SHAPE_FACING if facing_limit is None else interpolate(fragments, faces, facing_limit[..., None])[:, 0]
+    )
+    mask = (fragments.covered & (-coarse[:, 2] < limit))[:, None].to(coarse.dtype)
     fine = coarse
     grid = None
     if (

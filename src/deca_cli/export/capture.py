@@ -25,6 +25,7 @@ class Topology:
     uv_faces: np.ndarray  # int64 [F, 3]
     mirror_vertices: np.ndarray | None  # int64 [V], the vertex across the symmetry plane
     clay_light: np.ndarray | None = None  # float32 [V], see export.clay; None: drawn as the release does
+    facing_limit: np.ndarray | None = None  # likewise
 
 
 @dataclass(frozen=True, eq=False)

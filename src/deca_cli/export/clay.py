@@ -20,9 +20,9 @@ INSIDE = {
     "mouth_cavity": (0.5, 0.02),
     "eye_sockets": (0.6, np.inf),
 }
-# Surface that faces away by this cosine is not drawn: the inside of the neck, but not the edges of lids and nostrils,
-# which the release's limit of 0.15 would make holes of.
-OPEN_FACING = 0.6
+# Surface that faces away by this cosine is not drawn. The release's limit of 0.15 makes holes of the edges of lids and
+# nostrils; the inside of neck and skull is not to be seen.
+FACING, OF_HOLLOWS = 0.8, ("neck", "scalp", "ears")
 LIFT = 0.2  # grey of what no light reaches: edges of lids, nostrils
 
 
@@ -39,6 +39,17 @@ def clay_light(head: HeadAssets) -> np.ndarray | None:
         share, fade_m = INSIDE[name]
         light[inside] = share * np.exp(-np.clip(front - depth[inside], 0, None) / fade_m)
     return light
+
+
+def facing_limit(head: HeadAssets) -> np.ndarray | None:
+    """Float32 [V], cosine up to which surface that faces away is drawn; None for heads without regions."""
+    from deca_cli.render.passes import SHAPE_FACING
+
+    if head.vertex_regions is None or not set(INSIDE) & set(head.region_names):
+        return None
+    limit = np.full(len(head.template_vertices), FACING, np.float32)
+    limit[head.region(*[name for name in OF_HOLLOWS if name in head.region_names])] = SHAPE_FACING
+    return limit
 
 
 def lifted(grey: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deca_cli.export.clay import OPEN_FACING, lifted
+from deca_cli.export.clay import lifted
 from deca_cli.export.view import Region, head_region, look, region_of
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _seen(normals: Tensor, covered: torch.Tensor, *, open_head: bool) -> Tensor:
     from deca_cli.render.normals import length
     from deca_cli.render.passes import SHAPE_FACING
 
-    facing = -normals[:, 2:] < (OPEN_FACING if open_head else SHAPE_FACING)
+    facing = -normals[:, 2:] < SHAPE_FACING
     if open_head:
         facing = facing | (length(normals, dim=1, eps=1e-6) < SHADED)
     return (covered & facing).to(normals.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from deca_cli.export.capture import Capture, Detail, Topology
-from deca_cli.export.clay import clay_light
+from deca_cli.export.clay import clay_light, facing_limit
 from deca_cli.export.closeup import overlay_cut
 from deca_cli.export.shape_layers import Heads, Layers, draw_layers_together
 from deca_cli.heads.camera import ndc_to_photo_pixels
@@ -92,6 +92,7 @@ class Decoder:
             uv_faces=assets.uv_faces.astype(np.int64),
             mirror_vertices=None if mirror is None else mirror.astype(np.int64),
             clay_light=clay_light(assets),
+            facing_limit=facing_limit(assets),
         )
         chart = mesh = places = None
         if pack.has_detail:
