@@ -151,6 +151,16 @@ def test_a_blink_brings_the_upper_lid_down_to_the_lower_one(head, side, upper, l
     assert (rest[list(upper), 1] - rest[list(lower), 1] > 8.0).all()
 
 
+@pytest.mark.parametrize(("name", "width_mm"), [("mouthPucker", 33.9), ("mouthFunnel", 39.6)])
+def test_rounded_lips_make_the_mouth_as_narrow_as_documented(head, name, width_mm):
+    def width(vertices: np.ndarray) -> float:
+        left, right = landmarks(head, vertices)[[54, 48]]
+        return 1000 * float(np.linalg.norm(left - right))
+
+    assert width(head.template_vertices) == pytest.approx(48.6, abs=0.1)
+    assert width(head.template_vertices + action(head, name)) == pytest.approx(width_mm, abs=0.1)
+
+
 def test_left_and_right_actions_mirror_each_other(head):
     for name in head.expression_names:
         if name.endswith("Left"):
