@@ -2,9 +2,8 @@
 
     python benchmarks/stage_scaling.py OUT.json --gpus 2
 
-Every GPU first trains alone, all at once; then they train together, as `torchrun` does it: each keeps its batch. `at_end` sends the
-gradients in one message after the backward pass, `own_norm` normalises over the batch of each GPU. Lines are printed as they are
-measured.
+Every GPU first trains alone, all at once; then they train together, as `torchrun` does it: each keeps its batch. `own_norm` normalises
+over the batch of each GPU, and sends gradients during the backward pass. Lines are printed as they are measured.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deca_cli.train import shared_gradients
 from deca_cli.train.config.build import load_settings
 from deca_cli.train.data.batch import PersonBatch
 from deca_cli.train.models import build_model
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 VARIANTS: dict[str, list[str]] = {
     "alone": [],
     "together": [],
-    "at_end": [],
     "own_norm": ["train.sync_batch_norm=false"],
 }
 
@@ -104,11 +101,8 @@ def measure(arguments: argparse.Namespace, process: Process, stage: str, variant
     ]  # fmt: skip
     trainee, settings = build_model(load_settings(stage, options=options))
     one = Process(0, 1, process.device) if variant == "alone" else process
-    piece = shared_gradients.PIECE
-    shared_gradients.PIECE = 2**62 if variant == "at_end" else piece
     ready = make_stage(trainee, settings, one)
-    step = TrainingStep(ready, settings.train, one, lambda sentence: sys.stderr.write(sentence + "\n"))
-    shared_gradients.PIECE = piece
+    step = TrainingStep(ready, settings.train, one, tell)
     ready.set_training(on=True)
     batch = random_batch(people, pictures, arguments.size, process)
     ms = ms_per_step(partial(step, batch=batch, done=0.0, shows=False), process, arguments)
@@ -119,6 +113,10 @@ def measure(arguments: argparse.Namespace, process: Process, stage: str, variant
         "stage": stage, "variant": variant, "gpus": one.world, "images_per_gpu": people * pictures,
         "ms_per_step": round(ms, 3), "images_per_s": round(1e3 * people * pictures * one.world / ms, 1),
     }  # fmt: skip
+
+
+def tell(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
 
 
 def ms_per_step(step: Callable[[int], object], process: Process, arguments: argparse.Namespace) -> float:
@@ -150,8 +148,8 @@ def random_batch(people: int, pictures: int, size: int, process: Process) -> Per
     landmarks[..., 2] = 1
     images = torch.rand(people, pictures, 3, size, size, generator=draws)
     masks = torch.ones(people, pictures, size, size)
-    arrays = (images, landmarks, masks)
-    return PersonBatch(*(one.to(process.device) for one in arrays), ("",) * (people * pictures))
+    images, landmarks, masks = (one.to(process.device) for one in (images, landmarks, masks))
+    return PersonBatch(images, landmarks, masks, ("",) * (people * pictures))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Gradients of two processes: the mean of both, sent in the same order, whoever is ready first.
 
-As a program: `test_train_shared_gradients.py RANK FILE`, one process of two; the first one prints what it found.
+As a program: `test_train_shared_gradients.py RANK FILE early|late`, one process of two; it prints what it found.
 """
 
 import json
@@ -42,11 +42,11 @@ def batches():
     return torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1)).unbind()
 
 
-def one_of_two(rank, file):
+def one_of_two(rank, file, *, early):
     torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     shared_gradients.PIECE = 4 * 8 * 9  # a layer in each piece
     network = Net()
-    shared = SharedGradients(network, torch.device("cpu"))
+    shared = SharedGradients(network, torch.device("cpu"), early=early)
     sizes = [len(piece) for piece in shared.pieces]
     network(batches()[rank]).backward()  # a pass that breaks off leaves the next one alone
     sent_within = shared.sent
@@ -63,19 +63,20 @@ def one_of_two(rank, file):
     return {"sizes": sizes, "sent_within": sent_within, "mean": found, "own": own}
 
 
-def test_gradients_of_two_processes_become_their_mean_whatever_the_order_and_gaps(tmp_path):
+# Early, `late` sets out within the pass; `early` behind `idle`, which never gets ready, waits for the end.
+@pytest.mark.parametrize(("way", "sizes", "sent_within"), [("early", [2, 2, 2], 1), ("late", [6], 0)])
+def test_gradients_of_two_processes_become_their_mean_whatever_the_order_and_gaps(
+    way, sizes, sent_within, tmp_path
+):
     start = [sys.executable, __file__]
     both = [
-        subprocess.Popen([*start, str(rank), tmp_path / "meeting"], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*start, str(rank), tmp_path / "meeting", way], stdout=subprocess.PIPE, text=True)
         for rank in (0, 1)
     ]
     found = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in both]
     expected, single = alone(batches()), [alone([batch]) for batch in batches()]
     for one, own in zip(found, single, strict=True):
-        assert one["sizes"] == [2, 2, 2]
-        assert (
-            one["sent_within"] == 1
-        )  # `late`; `early` behind `idle`, which never gets ready, waits for the end
+        assert (one["sizes"], one["sent_within"]) == (sizes, sent_within)
         assert one["mean"].keys() == expected.keys()
         for name, value in expected.items():
             assert torch.tensor(one["mean"][name]).flatten().tolist() == pytest.approx(
@@ -85,4 +86,6 @@ def test_gradients_of_two_processes_become_their_mean_whatever_the_order_and_gap
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(one_of_two(int(sys.argv[1]), sys.argv[2])) + "\n")
+    sys.stdout.write(
+        json.dumps(one_of_two(int(sys.argv[1]), sys.argv[2], early=sys.argv[3] == "early")) + "\n"
+    )

@@ -57,7 +57,9 @@ def device_sentence(name: str) -> str:
     if name == "cuda" and torch.cuda.is_available():
         return f"training on {torch.cuda.get_device_name()}"
     if name == "cpu":
-        return "training on the CPU" + ("" if torch.cuda.is_available() else ": torch sees no NVIDIA GPU here")
+        return "training on the CPU" + (
+            "" if torch.cuda.is_available() else ": torch sees no NVIDIA GPU here"
+        )
     return f"training on {name}"
 
 

@@ -30,24 +30,27 @@ def share_start(network: nn.Module) -> None:
 class SharedGradients:
     """Replaces every gradient by its mean over all processes, in which the same parameters must have one.
 
-    Gradients travel in a few pieces, those of the last layers first. Each piece sets out when the backward pass has made it, on a
-    stream and through a connection of its own, so that neither the rest of the pass nor the messages of batch normalisation
-    wait for it. All of this can be a part of a recorded step.
+    Either all gradients travel in one message after the backward pass; or `early`, in a few pieces, those of the last layers first:
+    each sets out when the pass has made it, on a stream of its own, so that the rest of the pass does not wait for it. If
+    the pass sends messages itself, as shared batch normalisation does, these would have to wait for the pieces, or the pieces need
+    a second connection; and NCCL promises nothing about two that are busy at once. Both ways can be a part of a recorded step.
 
     Args:
         network: whose gradients are shared.
         device: of the network.
+        early: during the pass. Nothing in it may send messages.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.pieces = _pieces([one for one in network.parameters() if one.requires_grad])
-        self.connection = torch.distributed.new_group()
-        self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
+    def __init__(self, network: nn.Module, device: torch.device, *, early: bool) -> None:
+        parameters = [one for one in network.parameters() if one.requires_grad]
+        self.pieces = _pieces(parameters) if early else [parameters]
+        self.side = torch.cuda.Stream(device) if early and device.type == "cuda" else None
         self.begin()
         self.hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._arrived, number))
             for number, piece in enumerate(self.pieces)
             for parameter in piece
+            if early
         ]
 
     def begin(self) -> None:
@@ -80,18 +83,19 @@ class SharedGradients:
         self.sent += 1
         if gradients:
             with self._aside():
-                _in_one_message(gradients, self._mean)
+                _in_one_message(gradients, _mean)
 
     def _aside(self) -> AbstractContextManager[object]:
-        """On the stream of its own, after what the device was given to do so far."""
+        """On the stream of its own, if there is one, after what the device was given to do so far."""
         if self.side is None:
             return nullcontext()
         self.side.wait_stream(torch.cuda.current_stream())
         return torch.cuda.stream(self.side)
 
-    def _mean(self, message: Tensor) -> None:
-        torch.distributed.all_reduce(message, group=self.connection)
-        message.div_(torch.distributed.get_world_size())
+
+def _mean(message: Tensor) -> None:
+    torch.distributed.all_reduce(message)
+    message.div_(torch.distributed.get_world_size())
 
 
 def _pieces(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:

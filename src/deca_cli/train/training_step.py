@@ -52,7 +52,7 @@ class TrainingStep:
             if train.sync_batch_norm:
                 share_norms(stage.trained, process.device)
             share_start(stage.trained)
-            self.shared = SharedGradients(stage.trained, process.device)
+            self.shared = SharedGradients(stage.trained, process.device, early=not train.sync_batch_norm)
         self.optimizer = make_optimizer(stage.trained, train, process)
         stage.tune(self.optimizer)
         self.recorded: RecordedStep | None = None
