@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from deca_cli.errors import DeviceError
-from deca_cli.render import cuda_plan
-from deca_cli.render.interpolate import interpolate
 from deca_cli.render.rasterize import rasterize
 from render_scenarios import (
     BACKENDS,
@@ -191,59 +189,6 @@ def test_many_faces_in_few_pixels():
     scenario = Scenario(*grid(150), 70, 90)  # 45,000 faces
     for right, ours in zip(draw("cpu", scenario), draw("cuda", scenario), strict=True):
         assert torch.equal(right, ours)
-
-
-@needs_gpu
-@pytest.mark.cuda
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_results_with_memory_of_their_own_are_the_same(name: str, monkeypatch: pytest.MonkeyPatch):
-    """As results of large problems have it; those of small ones share an allocation."""
-    monkeypatch.setattr(cuda_plan, "MOST_SHARED", -1)
-    cuda_plan.plan_of.cache_clear()
-    found = draw("cuda", SCENARIOS[name]())
-    cuda_plan.plan_of.cache_clear()
-    for right, ours in zip(by_the_reference(name, "standard"), found, strict=True):
-        assert torch.equal(right, ours)
-
-
-def test_shared_results_begin_on_boundaries_and_do_not_overlap():
-    for double, number in ((False, 4), (True, 8)):
-        mesh = ((2, 9, 3), double, (7, 3), True, 5, 3, "standard", 10.0)
-        places = cuda_plan.plan_of(*mesh, (9, 4)).places
-        assert places is not None
-        assert all(offset % 128 == 0 for offset in places.offsets)
-        ends = [*places.offsets[1:], places.length * number]
-        widths = (4, number, number, number)
-        for (size, strides, start), offset, end, width in zip(
-            places.parts, places.offsets, ends, widths, strict=True
-        ):
-            part = torch.empty(size)
-            assert part.stride() == strides
-            assert start * width == offset
-            assert offset + part.numel() * width <= end
-        assert [part[0] for part in places.parts] == [(2, 5, 3), (2, 5, 3, 3), (2, 5, 3), (2, 4, 5, 3)]
-        assert len(cuda_plan.plan_of(*mesh, None).places.parts) == 3
-    assert (
-        cuda_plan.plan_of((1, 9, 3), False, (7, 3), True, 4096, 4096, "standard", 10.0, None).places is None
-    )
-
-
-@needs_gpu
-@pytest.mark.cuda
-def test_results_may_be_changed_one_by_one():
-    """They share an allocation, which neither their values nor autograd may notice."""
-    scenario = ball(1)
-    vertices, triangles = scenario.vertices.cuda(), scenario.faces.cuda()
-    values = torch.rand(vertices.shape[1], 2, device="cuda", requires_grad=True)
-    found = rasterize(vertices, triangles, 96, 80)
-    barycentrics, triangle = found.barycentrics.clone(), found.triangle.clone()
-    picture = interpolate(found, triangles, values)
-    found.depth.mul_(torch.ones((), device="cuda", requires_grad=True))
-    assert not found.barycentrics.requires_grad
-    assert torch.equal(found.barycentrics, barycentrics)
-    assert torch.equal(found.triangle, triangle)
-    picture.sum().backward()
-    assert values.grad is not None
 
 
 @needs_gpu

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deca_cli.render.cuda_plan import Places, blocks_of_pixels, plan_of
+from deca_cli.render.cuda_plan import blocks_of_pixels, plan_of
 from deca_cli.render.fragments import Rule
 from deca_cli.render.kernels import Launcher, launcher
 
@@ -21,43 +21,32 @@ Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
 
 
 def rasterize(
-    vertices: Tensor,
-    faces: Tensor,
-    height: int,
-    width: int,
-    rule: Rule,
-    z_offset: float,
-    *,
-    apart: bool = False,
+    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float
 ) -> Arrays:
     """Triangle, barycentrics and depth of the visible surface; the contract is that of `render.rasterize`.
-
-    Args:
-        vertices, faces, height, width, rule, z_offset: as for `render.rasterize`.
-        apart: give every result memory of its own, also where one allocation for all is quicker.
 
     Raises:
         DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
     """
     with _current(vertices.device):
-        drawn = _draw(vertices, faces, height, width, rule, z_offset, apart, None, None)
+        drawn = _draw(vertices, faces, height, width, rule, z_offset, None, None)
     triangle, barycentrics, depth = drawn
     return triangle, barycentrics, depth
 
 
 def rasterize_and_interpolate(
     vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
-    height: int, width: int, rule: Rule, z_offset: float, *, apart: bool = False,
+    height: int, width: int, rule: Rule, z_offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """`rasterize` and `interpolate` in one pass over the pixels: triangle, barycentrics, depth and picture."""
     with _current(vertices.device):
-        drawn = _draw(vertices, faces, height, width, rule, z_offset, apart, attribute_faces, attributes)
+        drawn = _draw(vertices, faces, height, width, rule, z_offset, attribute_faces, attributes)
     triangle, barycentrics, depth, picture = drawn
     return triangle, barycentrics, depth, picture
 
 
 def _draw(
-    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float, apart: bool,
+    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float,
     attribute_faces: Tensor | None, attributes: Tensor | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Triangle, barycentrics, depth and, where there are attributes, their picture.
@@ -68,8 +57,8 @@ def _draw(
     kernels = _launcher(vertices)
     stream = kernels.stream()
     plan = plan_of(
-        vertices.shape, vertices.dtype == torch.float64, faces.shape, faces.dtype == torch.int64, height, width,
-        rule, z_offset, None if attributes is None else attributes.shape,
+        vertices.shape, faces.shape, faces.dtype == torch.int64, height, width, rule, z_offset,
+        None if attributes is None else attributes.shape,
     )  # fmt: skip
     keys = vertices.new_empty(plan.keys, dtype=torch.int64)
     address = keys.data_ptr()
@@ -78,46 +67,27 @@ def _draw(
     inputs = (vertices.data_ptr(), faces.data_ptr(), address)
     kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
     # Only now, while the GPU draws.
-    places = None if apart else plan.places
-    if places is None:
-        memory = _allocate(vertices, height, width, plan.channels)
-        addresses = [part.data_ptr() for part in memory]
-    else:
-        memory = (vertices.new_empty(places.length),)
-        start = memory[0].data_ptr()
-        addresses = [start + offset for offset in places.offsets]
+    drawn: tuple[Tensor, ...] = _allocate(vertices, height, width)
+    addresses = [part.data_ptr() for part in drawn]
     mixing: tuple[int, ...] = (0, 0, 0, 0)
     if attribute_faces is not None and attributes is not None:
+        picture = vertices.new_empty((vertices.shape[0], attributes.shape[-1], height, width))
+        drawn = (*drawn, picture)
         attributes, rows = attributes.contiguous(), _indices(attribute_faces, vertices)
-        mixing = (rows.data_ptr(), attributes.data_ptr(), addresses.pop(), int(rows.dtype == torch.int64))
+        mixing = (rows.data_ptr(), attributes.data_ptr(), picture.data_ptr(), int(rows.dtype == torch.int64))
     kernels.start(
         stream, "resolve", plan.pixel_blocks, *inputs, *addresses, *plan.sizes, *mixing, *plan.attributes
     )
-    return memory if places is None else _parts(memory[0], places)
+    return drawn
 
 
-def _allocate(vertices: Tensor, height: int, width: int, channels: int | None) -> tuple[Tensor, ...]:
-    """Memory for triangle, barycentrics, depth and, with a number of channels, the picture."""
-    batch = vertices.shape[0]
-    shape = (batch, height, width)
-    surface = (
+def _allocate(vertices: Tensor, height: int, width: int) -> Arrays:
+    """Memory for triangle, barycentrics and depth."""
+    shape = (vertices.shape[0], height, width)
+    return (
         vertices.new_empty(shape, dtype=torch.int32),
         vertices.new_empty((*shape, 3)),
         vertices.new_empty(shape),
-    )
-    return surface if channels is None else (*surface, vertices.new_empty((batch, channels, height, width)))
-
-
-def _parts(shared: Tensor, places: Places) -> tuple[Tensor, ...]:
-    """Triangle, barycentrics, depth and picture in their shared memory.
-
-    `data` frees them of being views of each other: what changes one in place must not make autograd think that the
-    others changed.
-    """
-    triangle, *others = places.parts
-    return (
-        shared.view(torch.int32).as_strided(*triangle).data,
-        *[shared.as_strided(*part).data for part in others],
     )
 
 
@@ -170,9 +140,8 @@ def rasterize_backward(
     with _current(vertices.device):
         kernels = _launcher(vertices)
         plan = plan_of(
-            vertices.shape, vertices.dtype == torch.float64, faces.shape, faces.dtype == torch.int64, height, width,
-            rule, z_offset, None,
-        )  # fmt: skip
+            vertices.shape, faces.shape, faces.dtype == torch.int64, height, width, rule, z_offset, None
+        )
         to_vertices = torch.zeros_like(vertices)
         kernels.start(
             kernels.stream(), "rasterize_backward", plan.pixel_blocks, vertices.data_ptr(), faces.data_ptr(),

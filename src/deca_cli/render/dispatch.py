@@ -18,13 +18,12 @@ All = tuple[Tensor, Tensor, Tensor, Tensor]  # and picture
 
 
 def rasterize(
-    vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float,
-    *, apart: bool = False,
-) -> Arrays:  # fmt: skip
-    """Triangle, barycentrics and depth; ``apart``: each has memory of its own, as results of operators must."""
+    vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
+) -> Arrays:
+    """Triangle, barycentrics and depth."""
     arguments = (vertices, faces, height, width, cast("Rule", rule), z_offset)
     if backend == "cuda":
-        return cast("Arrays", _cuda().rasterize(*arguments, apart=apart))
+        return cast("Arrays", _cuda().rasterize(*arguments))
     if backend == "cpu":
         from deca_cli.render import cpu
 
@@ -71,12 +70,12 @@ def interpolate_backward(
 
 def rasterize_and_interpolate(
     vertices: Tensor, faces: Tensor, attribute_faces: Tensor, attributes: Tensor,
-    height: int, width: int, backend: str, rule: str, z_offset: float, *, apart: bool = False,
+    height: int, width: int, backend: str, rule: str, z_offset: float,
 ) -> All:  # fmt: skip
     """Triangle, barycentrics, depth and picture; the CUDA kernel needs one pass over the pixels for all of them."""
     if backend == "cuda":
         found = _cuda().rasterize_and_interpolate(
-            vertices, faces, attribute_faces, attributes, height, width, rule, z_offset, apart=apart
+            vertices, faces, attribute_faces, attributes, height, width, rule, z_offset
         )
         return cast("All", found)
     surface = rasterize(vertices, faces, height, width, backend, rule, z_offset)

@@ -85,7 +85,8 @@ def _cross(one: Tensor, other: Tensor) -> Tensor:
 def dense_grid_faces(height: int, width: int, margin_x: int, margin_y: int) -> Tensor:
     """Faces ``[2 N, 3]`` over the row-major points of a grid (specification 6.1): columns outer, rows inner.
 
-    For 256 x 256 and the official margins of 2 and 5: 122,990 faces.
+    For tests, which compare `grid_normals` with `vertex_normals` of these faces. For 256 x 256 and the official margins
+    of 2 and 5: 122,990 faces.
     """
     x = torch.arange(margin_x, width - 1 - margin_x)[:, None]
     y = torch.arange(margin_y, height - 1 - margin_y)

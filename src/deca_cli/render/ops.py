@@ -50,7 +50,7 @@ def rasterize_op(
     vertices: Tensor, faces: Tensor, height: int, width: int, backend: str, rule: str, z_offset: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`dispatch.rasterize`."""
-    return dispatch.rasterize(vertices, faces, height, width, backend, rule, z_offset, apart=True)
+    return dispatch.rasterize(vertices, faces, height, width, backend, rule, z_offset)
 
 
 @rasterize_op.register_fake
@@ -88,12 +88,8 @@ def _(
 class Rasterize(Function):
     """For ordinary calls; arguments and results of `dispatch.rasterize`."""
 
+    forward = staticmethod(dispatch.rasterize)
     step_back: Callable[..., Tensor] = staticmethod(dispatch.rasterize_backward)
-
-    @staticmethod
-    def forward(*inputs: Any) -> Arrays:
-        """Written out: autograd would hand on the default of `apart`, too."""
-        return dispatch.rasterize(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Arrays) -> None:
@@ -224,7 +220,7 @@ def both_op(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """`dispatch.rasterize_and_interpolate`."""
     return dispatch.rasterize_and_interpolate(
-        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset, apart=True
+        vertices, faces, attribute_faces, attributes, height, width, backend, rule, z_offset
     )
 
 
@@ -240,13 +236,9 @@ def _(
 class Both(Function):
     """For ordinary calls; arguments and results of `dispatch.rasterize_and_interpolate`."""
 
+    forward = staticmethod(dispatch.rasterize_and_interpolate)
     rasterize_back = staticmethod(dispatch.rasterize_backward)
     interpolate_back = staticmethod(dispatch.interpolate_backward)
-
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Written out: autograd would hand on the default of `apart`, too."""
-        return dispatch.rasterize_and_interpolate(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -331,8 +331,8 @@ static __device__ void clear(int channels, Real* picture, long long pixels) {
     for (int d = 0; d < channels; d++) picture[d * pixels] = (Real)0;
 }
 
-// Last pass, one thread a pixel: the large triangles, then the winner's id, its barycentrics and depth once more, and the mixed attributes
-// (if channels > 0). Launch: one block for every tile of every item.
+// Last pass, one thread a pixel: the large triangles, then the winner's id, its barycentrics and depth once more, and
+// the mixed attributes (if channels > 0). Launch: one block for every tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     const Real* vertices, const void* faces, const Key* keys, int* triangle, Real* barycentrics, Real* depth, Int
     wide, Int batch, Int vertex_count, Int face_count, Int height, Int width, Int standard, double epsilon, double
