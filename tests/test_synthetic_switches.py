@@ -150,8 +150,9 @@ def test_shares_of_what_lies_in_front():
         covered = occluders.lay_capsules(picture, sample(Draws(0), 20, 1.0))
         assert (covered != picture).flatten(1).any(1).float().mean() > 0.8
     patch = torch.zeros(20, 3, 16, 16)
-    assert torch.equal(occluders.add_patch(Draws(0), picture, patch, 0.0), picture)
-    assert not torch.equal(occluders.add_patch(Draws(0), picture, patch, 1.0), picture)
+    hidden, shown = (occluders.sample_patch(Draws(0), 20, share) for share in (0.0, 1.0))
+    assert torch.equal(occluders.lay_patch(picture, patch, hidden), picture)
+    assert not torch.equal(occluders.lay_patch(picture, patch, shown), picture)
 
 
 @pytest.mark.parametrize("share", ["hair_share", "bust_share", "glasses_share", "crowd_share"])

@@ -29,9 +29,10 @@ from deca_cli.synthetic.sampling import (
     sample_parameters,
 )
 from deca_cli.synthetic.scene import Scene
+from deca_cli.synthetic.shading import draw_albedo
 from deca_cli.synthetic.skin import SkinPainter, to_display
 from deca_cli.synthetic.skin_style import repeated, sample_skin
-from deca_cli.synthetic.studio import Studio, draw_albedo
+from deca_cli.synthetic.studio import Studio
 from deca_cli.synthetic.wrinkles import Wrinkles
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from deca_cli.heads.assets import AlbedoAssets, HeadAssets
 from deca_cli.heads.model import HeadModel
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.parts import HeadParts, find_parts, uv_values
+from deca_cli.synthetic.shading import draw_albedo
 from deca_cli.synthetic.skin import SkinPainter
 from deca_cli.synthetic.skin_style import sample_skin
-from deca_cli.synthetic.studio import draw_albedo
 
 CHUNK = 50
 

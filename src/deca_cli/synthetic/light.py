@@ -187,19 +187,17 @@ def illuminate(
         [N, 3, H, W] linear light, not clamped.
     """
     n = (slice(None), slice(None), None, None)
-    along_key = torch.einsum("nchw,nc->nhw", normals, lights.key_direction).clamp_min(0)[:, None]
-    along_fill = torch.einsum("nchw,nc->nhw", normals, lights.fill_direction).clamp_min(0)[:, None]
-    around = lights.ambient[n] + torch.einsum("nchw,nkc->nkhw", normals, lights.slope)
-    diffuse = (
-        around.clamp_min(0) * occlusion
-        + lights.key[n] * along_key * lit
-        + lights.fill[n] * along_fill * occlusion
-    )
     half = F.normalize(lights.key_direction + constant((0.0, 0.0, 1.0), albedo.device), dim=-1)
-    mirror = torch.einsum("nchw,nc->nhw", normals, half).clamp_min(1e-4)[:, None]
-    highlight = (
-        mirror ** lights.sharpness[:, None, None, None] * lit * gloss * lights.gloss[:, None, None, None]
-    )
+    towards = torch.stack([lights.key_direction, lights.fill_direction, half], 1)
+    # One product for all directions: a product of its own for each would read the normals four times.
+    along = torch.einsum("nchw,nkc->nkhw", normals, torch.cat([lights.slope, towards], 1))
+    along_key, along_fill = along[:, 3:5].clamp_min(0).split(1, 1)
+    around = (lights.ambient[n] + along[:, :3]).clamp_min(0)
+    diffuse = torch.addcmul(around, lights.fill[n], along_fill) * occlusion
+    diffuse = torch.addcmul(diffuse, lights.key[n], along_key * lit)
+    highlight = along[:, 5:].clamp_min(1e-4) ** lights.sharpness[:, None, None, None]
+    highlight = highlight * (lit * gloss) * lights.gloss[:, None, None, None]
     # Grazing light reflects more (Schlick's approximation with 4 % at normal incidence, as skin has).
     rim = 0.04 + 0.25 * (1 - normals[:, 2:3].clamp(0, 1)) ** 5
-    return albedo * diffuse + highlight * lights.key[n] + rim * gloss * around.clamp_min(0) * 0.3
+    reflected = torch.addcmul(albedo * diffuse, highlight, lights.key[n])
+    return torch.addcmul(reflected, 0.3 * rim * gloss, around)

@@ -103,19 +103,36 @@ def sample_objects(draws: Draws, n: int, share: float) -> Capsules:
     )
 
 
-def add_patch(draws: Draws, picture: Tensor, texture: Tensor, share: float) -> Tensor:
-    """A textured rectangle (phone, book, sign, shoulder of a neighbour) over part of the picture."""
-    n = picture.shape[0]
-    grid = pixel_grid(picture.shape[-1], picture.device)
+@dataclass(frozen=True)
+class Patches:
+    """One rectangle per picture."""
+
+    centre: Tensor  # [N, 2] NDC
+    half: Tensor  # [N, 2] half sides
+    turn: Tensor  # [N] rad
+    shown: Tensor  # [N] bool
+
+
+def sample_patch(draws: Draws, n: int, share: float) -> Patches:
+    """Rectangles (phone, book, sign, shoulder of a neighbour) in front of a share of the pictures."""
     angle = draws.uniform(n, low=0, high=2 * math.pi)
-    centre = torch.stack([angle.cos(), angle.sin()], -1) * draws.uniform(n, 1, low=0.4, high=1.1)
-    half = draws.log_uniform(n, 2, low=0.08, high=0.6)
-    turn = draws.uniform(n, low=0, high=math.pi)
+    return Patches(
+        centre=torch.stack([angle.cos(), angle.sin()], -1) * draws.uniform(n, 1, low=0.4, high=1.1),
+        half=draws.log_uniform(n, 2, low=0.08, high=0.6),
+        turn=draws.uniform(n, low=0, high=math.pi),
+        shown=draws.chance(share, n),
+    )
+
+
+def lay_patch(picture: Tensor, texture: Tensor, patches: Patches) -> Tensor:
+    """Lay textured rectangles over the pictures [N, 4, H, W]; texture [N, 3, H, W]."""
+    grid = pixel_grid(picture.shape[-1], picture.device)
     each = slice(None), None, None
+    centre, half = patches.centre, patches.half
     x, y = grid[..., 0] - centre[:, 0][each], grid[..., 1] - centre[:, 1][each]
-    c, s = turn.cos()[each], turn.sin()[each]
+    c, s = patches.turn.cos()[each], patches.turn.sin()[each]
     across, down = (x * c + y * s).abs() - half[:, 0][each], (y * c - x * s).abs() - half[:, 1][each]
     outside = torch.maximum(across, down)
     pixel = 2.0 / picture.shape[-1]
-    cover = smooth_step(-outside, -pixel, pixel) * draws.chance(share, n)[:, None, None]
+    cover = smooth_step(-outside, -pixel, pixel) * patches.shown[each]
     return torch.lerp(picture, covering(texture), cover[:, None])

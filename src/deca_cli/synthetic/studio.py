@@ -17,64 +17,18 @@ from deca_cli.synthetic.background import Backgrounds, Crowd
 from deca_cli.synthetic.constants import constant
 from deca_cli.synthetic.fusing import fuser
 from deca_cli.synthetic.scene import Scene, Surface, covering
-from deca_cli.synthetic.skin import eye_colour, to_display
-from deca_cli.synthetic.skin_fields import smooth_step
-from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, bend, cavity, slopes
+from deca_cli.synthetic.shading import BodyPixels, shade_body, shade_glasses
+from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, slopes
 
 if TYPE_CHECKING:
     from deca_cli.heads.model import HeadModel
     from deca_cli.synthetic.draws import Draws
     from deca_cli.synthetic.parts import HeadParts
     from deca_cli.synthetic.settings import GeneratorSettings
-    from deca_cli.synthetic.skin_style import SkinStyle
 
 CROWD = 64  # faces of one batch that may stand in the background of the next
 BUST_VALUES = (0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)  # of a clothed point, in the order of Studio.body_values
-LASH_WIDTH = 0.024  # pupil distances
-LASH_SHADE = 0.92  # of the light that dense lashes swallow
 SHADOW_BIAS = 0.006  # metres behind the lit surface from which a point lies in shadow
-
-
-def draw_eyes(albedo: Tensor, rest: Tensor, skin: SkinStyle) -> tuple[Tensor, Tensor]:
-    """Paint iris, pupil and white over the albedo, from the direction of each eyeball point in the eye at rest.
-
-    Args:
-        albedo: [N, 3, S, S] linear.
-        rest: [N, 4, S, S] direction from the centre of the eyeball, and 1 on eyeballs.
-        skin: one appearance per face.
-
-    Returns:
-        the albedo with eyes, and where they are [N, 1, S, S].
-    """
-    direction = F.normalize(rest[:, :3], dim=1)
-    eyes = (rest[:, 3:] > 0.99).float()
-    angle = torch.acos(direction[:, 2].clamp(-0.9999, 0.9999))
-    around = torch.atan2(direction[:, 1], direction[:, 0])
-    spoke = torch.sin(around * 23 + 3 * torch.sin(around * 7)) * 0.6
-    return torch.lerp(albedo, eye_colour(angle, spoke, skin), eyes), eyes
-
-
-def draw_lashes(albedo: Tensor, distance: Tensor, skin: SkinStyle) -> Tensor:
-    """Darken the roots of the lashes, where most photos have the darkest line of the eye.
-
-    Args:
-        albedo: [N, 3, S, S] linear.
-        distance: [N, 1, S, S] from the roots, pupil distances.
-        skin: one appearance per face.
-    """
-    cover = torch.exp(-((distance / LASH_WIDTH) ** 2)) * skin.lash[:, None, None, None]
-    return albedo * (1 - LASH_SHADE * cover)
-
-
-def draw_albedo(painted: Tensor, eyes_at_rest: Tensor, skin: SkinStyle) -> Tensor:
-    """Display values [N, 3, U, U] of everything on the head's chart: the painted skin, and the eyes.
-
-    Args:
-        painted: [N, 3, U, U] linear.
-        eyes_at_rest: [4, U, U] as ``draw_eyes`` takes it, over the chart.
-        skin: one appearance per face.
-    """
-    return to_display(draw_eyes(painted, eyes_at_rest.expand(len(painted), -1, -1, -1), skin)[0])
 
 
 class Studio:
@@ -107,10 +61,8 @@ class Studio:
         # Fusing these chains of small operations saves a tenth of a batch's time on a GPU.
         fuse = fuser(fused=settings.fused)
         self.illuminate = fuse(light.illuminate)
-        self.draw_eyes = fuse(draw_eyes)
-        self.draw_lashes = fuse(draw_lashes)
-        self.bend, self.slopes = fuse(bend), fuse(slopes)
-        self.eye_glint = fuse(light.eye_glint)
+        self.shade_body, self.slopes = fuse(shade_body), fuse(slopes)
+        self.lay_patch, self.shade_glasses = fuse(occluders.lay_patch), fuse(shade_glasses)
         self.lay_capsules = fuse(occluders.lay_capsules)
         self.frames = SurfaceFrames(head, parts.detail_mask) if settings.wrinkle_share > 0 else None
         self.crowd = Crowd(CROWD, self.backgrounds.size, device)
@@ -127,7 +79,7 @@ class Studio:
         picture = self._draw_hair(picture, body_depth, scene)
         picture = self.lay_capsules(picture, occluders.sample_objects(draws, count, s.object_share))
         patch = self.backgrounds.sample(draws, count, s.image_size)
-        picture = occluders.add_patch(draws, picture, patch, s.patch_share)
+        picture = self.lay_patch(picture, patch, occluders.sample_patch(draws, count, s.patch_share))
         picture = self.lay_capsules(picture, occluders.sample_hands(draws, count, s.hand_share))
         self.crowd.remember(picture[:CROWD, :3])
         return picture
@@ -163,39 +115,27 @@ class Studio:
         fragments = surface.fragments
         uv = interpolate(fragments, self.body_uv_faces, self.body_uv).permute(0, 2, 3, 1)
         on_head = (fragments.covered & (fragments.triangle < len(self.head.faces)))[:, None]
-        skin_rgb = F.grid_sample(scene.painted, uv, padding_mode="border", align_corners=False)
         cloth = self.backgrounds.sample(draws, count, s.image_size)
-        cloth_rgb = F.grid_sample(cloth, uv, padding_mode="border", align_corners=False)
-        albedo = torch.where(on_head, skin_rgb, cloth_rgb * 0.8)
-        to_lash = F.grid_sample(
-            self.parts.lashes.expand(count, -1, -1, -1), uv, padding_mode="border", align_corners=False
+        seen = BodyPixels(
+            covered=fragments.covered[:, None],
+            on_head=on_head,
+            skin=F.grid_sample(scene.painted, uv, padding_mode="border", align_corners=False),
+            cloth=F.grid_sample(cloth, uv, padding_mode="border", align_corners=False),
+            to_lash=F.grid_sample(
+                self.parts.lashes.expand(count, -1, -1, -1), uv, padding_mode="border", align_corners=False
+            ),
+            normals=surface.normals,
+            values=surface.extra,
+            relief=self._relief(scene, uv),
+            lit=self._lit_share(scene, surface.positions),
         )
-        albedo = torch.where(on_head, self.draw_lashes(albedo, to_lash, scene.skin), albedo)
-        albedo, eyes = self.draw_eyes(albedo, surface.extra[:, 1:5], scene.skin)
-        gloss = torch.where(on_head, 1.0, 0.15) * (1 - 0.75 * eyes)  # what eyes mirror is the glint
-        normals, valleys = self._wrinkled(scene, surface, uv, on_head)
-        open_sky, lit = surface.extra[:, :1] * valleys, self._lit_share(scene, surface.positions) * valleys
-        lid_shade = eyes * self._lid_shade(surface.extra[:, 2:3])
-        open_sky, lit = open_sky * (1 - lid_shade), lit * (1 - 0.6 * lid_shade)
-        reach = torch.where(on_head, surface.extra[:, 6:7], 1.0)
-        shaded = self.illuminate(albedo, normals, scene.lights, open_sky, lit, gloss) * reach
-        shaded = shaded + self.eye_glint(surface.normals, scene.lights, eyes, lit)
-        bare = (surface.extra[:, 5:6] > 0.5).float()
-        body = torch.cat([shaded, bare], 1)
-        return torch.where(fragments.covered[:, None], body, picture), fragments.depth
+        return self.shade_body(picture, seen, scene.skin, scene.lights), fragments.depth
 
-    @staticmethod
-    def _lid_shade(upwards: Tensor) -> Tensor:
-        """How much the upper lid and its lashes shade a point of the eyeball, by its direction upwards."""
-        return 0.55 * smooth_step(upwards, 0.0, 0.45)
-
-    def _wrinkled(self, scene: Scene, surface: Surface, uv: Tensor, on_head: Tensor) -> tuple[Tensor, Tensor]:
-        """Normals [N, 3, S, S] of the body with its wrinkles, and share of light [N, 1, S, S] that gets into them."""
+    def _relief(self, scene: Scene, uv: Tensor) -> Tensor | None:
+        """Slopes and height [N, 3, S, S] of the wrinkles at the pixels, if the skin has any."""
         if self.frames is None or scene.relief is None:
-            return surface.normals, torch.ones_like(surface.normals[:, :1])
-        relief = F.grid_sample(self.slopes(scene.relief), uv, align_corners=False) * on_head
-        normals = self.bend(surface.normals, surface.extra[:, -6:], relief[:, :2])
-        return normals, cavity(relief[:, 2:])
+            return None
+        return F.grid_sample(self.slopes(scene.relief), uv, align_corners=False)
 
     def _lit_share(self, scene: Scene, positions: Tensor) -> Tensor:
         """Share of the key light that reaches each pixel [N, 1, S, S], by a depth map seen from the light."""
@@ -233,16 +173,8 @@ class Studio:
         surface = self._surface(scene.to_camera(worn), without, scene, self.glasses_faces)
         fragments, lights = surface.fragments, scene.lights
         lens = (self.glasses_parts[fragments.triangle.clamp_min(0).long()] != accessories.FRAME)[:, None]
-        n = (slice(None), slice(None), None, None)
-        white, ones = torch.ones_like(picture[:, :3]), torch.ones_like(picture[:, :1])
-        frame = self.illuminate(style.colour[n] * white, surface.normals, lights, ones, ones, ones * 2)
-        sweep = surface.positions[:, 0] * 40 + surface.positions[:, 1] * 60
-        glare = torch.sigmoid(torch.sin(sweep) * 6 - 4)[:, None] * style.glare[:, None, None, None]
-        tint = style.lens_colour[n] * lights.ambient[n] * white
-        glass = torch.lerp(picture[:, :3], tint, style.lens_alpha[:, None, None, None])
-        glass = glass + glare * (lights.ambient + 0.3 * lights.key)[n]
         in_front = (fragments.covered & (fragments.depth < body_depth + 1e-4))[:, None]
-        return torch.where(in_front, covering(torch.where(lens, glass, frame)), picture)
+        return self.shade_glasses(picture, in_front, lens, surface.normals, surface.positions, style, lights)
 
     def _draw_hair(self, picture: Tensor, body_depth: Tensor, scene: Scene) -> Tensor:
         """The shell with soft edges over everything it lies in front of."""
