@@ -243,8 +243,16 @@ def draw(work: Path, path: Path) -> None:
         "normal_degrees": ("flat_normal_degrees", "no displacement"),
     }
     logs = {stage: read(work / stage) for stage in STAGES if (work / stage / "log.jsonl").is_file()}
-    figure = Figure(figsize=(16, 3.2), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, len(names)), names.items(), strict=True):
+    measured = {
+        name for log in logs.values() for line in log if line["kind"] == "validation" for name in line
+    }
+    names = {name: title for name, title in names.items() if name in measured}
+    if not names:
+        return
+    figure = Figure(figsize=(3.2 * len(names), 3.2), layout="constrained")
+    for axes, (name, title) in zip(
+        figure.subplots(1, len(names), squeeze=False)[0], names.items(), strict=True
+    ):
         start = 0.0
         for colour, (stage, log) in enumerate(logs.items()):
             lines = [line for line in log if line["kind"] == "validation" and name in line]
