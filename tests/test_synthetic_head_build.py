@@ -69,13 +69,15 @@ def test_building_again_gives_the_committed_head_bit_for_bit(tmp_path):
 @pytest.mark.slow
 def test_random_heads_keep_the_documented_amplitudes():
     pytest.importorskip("anny", reason="the head builder needs the extra open-head (anny)")
-    from deca_cli.synthetic.head_sampling import draw_weights, local_deviations
+    from deca_cli.synthetic.head_sampling import LIP_HEIGHTS, draw_weights, local_deviations
     from deca_cli.synthetic.head_source import load_source
 
     source = load_source()
     deviations = dict(zip(source.local_names, local_deviations(source), strict=True))
     assert sum(value > 0 for value in deviations.values()) > 110
-    assert max(deviations.values()) == 0.35
+    lips = {name for name in deviations if name.startswith(LIP_HEIGHTS)}
+    assert max(value for name, value in deviations.items() if name not in lips) == 0.35
+    assert 0.35 < max(deviations[name] for name in lips) <= 0.6
     assert deviations["torso-trans-up"] == 0
     weights = draw_weights(np.random.default_rng(0), source, 2000)
     up = len(source.phenotype_shapes)
