@@ -63,7 +63,7 @@ class Studio:
         self.illuminate = fuse(light.illuminate)
         self.shade_body, self.slopes = fuse(shade_body), fuse(slopes)
         self.lay_patch, self.shade_glasses = fuse(occluders.lay_patch), fuse(shade_glasses)
-        self.lay_capsules = fuse(occluders.lay_capsules)
+        self.lay_capsules, self.shade_hair = fuse(occluders.lay_capsules), fuse(self.hair.shade)
         self.frames = SurfaceFrames(head, parts.detail_mask) if settings.wrinkle_share > 0 else None
         self.crowd = Crowd(CROWD, self.backgrounds.size, device)
 
@@ -186,7 +186,7 @@ class Studio:
         surface = self._surface(scene.to_camera(shell), bare, scene, shape.faces)
         shell_coordinates = torch.stack([shape.azimuth, shape.height], -1)
         coordinates = interpolate(surface.fragments, shape.faces, shell_coordinates)
-        colour, alpha, gloss = shape.shade(style, coordinates[:, 0], coordinates[:, 1])
+        colour, alpha, gloss = self.shade_hair(style, coordinates[:, 0], coordinates[:, 1])
         ones = torch.ones_like(alpha)
         shaded = self.illuminate(colour, surface.normals, scene.lights, ones * 0.9, ones, gloss)
         shown = surface.fragments.covered & (surface.fragments.depth < body_depth)
