@@ -159,6 +159,16 @@ class FaceGenerator:
             return to_display(linear), bare
         return degrade.degrade(self.draws, linear, bare, illuminant, self.settings.camera, self.chains)
 
+    def use(self, settings: GeneratorSettings) -> None:
+        """Draw by other settings from now on; a recorded batch is recorded anew.
+
+        Poses, shares of the pictures and everything else that is drawn may differ; sizes, textures and what is compiled
+        stay as the generator was made with.
+        """
+        if settings != self.settings:
+            self.settings = self.studio.settings = settings
+            self.recordings.clear()
+
     def renew(self) -> None:
         """Paint new background textures."""
         self.studio.backgrounds.renew(self.draws)

@@ -38,6 +38,9 @@ class LossWeights:
     slope: float = 3.0  # tangent of the angle by which the normal turns, between neighbouring texels
     normals: float = 60.0  # angle between the normals of the surfaces, radians, mean over the face
     detail_code: float = 0.001
+    flip: float = (
+        0.0  # times the weights above: mirrored pictures must get mirrored answers; 0 = not computed
+    )
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,27 @@ class GradientShares:
 
     appearance: float = 0.5  # albedo and light
     detail: float = 0.25
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Easy pictures first: narrower poses, fewer degradations, less in front of the face.
+
+    Raises:
+        UsageError: values that make no sense.
+    """
+
+    share: float = 0.0  # of the run, over which pictures get harder; 0 = as hard as ever from the beginning
+    start: float = 0.25  # factor of limits and shares at the start
+    levels: int = 3  # steps up to the full settings; at each a recorded generator is recorded anew
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and 0 <= self.start <= 1):
+            raise UsageError(
+                f"curriculum.share and curriculum.start must lie between 0 and 1, but are {self.share} and {self.start}."
+            )
+        if not 1 <= self.levels <= 20:
+            raise UsageError(f"curriculum.levels must lie between 1 and 20, but is {self.levels}.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +102,9 @@ class SyntheticSettings:
     renew_every: int = 500  # steps after which new backgrounds are painted; only then a run is saved
     save_every_s: float = 100.0
     validation_faces: int = 512
+    flip_share: float = 0.25  # of a batch that is seen mirrored, too, if weights.flip is not 0
     weights: LossWeights = field(default_factory=LossWeights)
+    curriculum: Curriculum = field(default_factory=Curriculum)
     gradient_shares: GradientShares = field(default_factory=GradientShares)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
 
@@ -103,6 +129,11 @@ class SyntheticSettings:
             raise UsageError(
                 f"validation_faces (now {self.validation_faces}) must be 0 or at least per_person, and per_person (now "
                 f"{self.per_person}) at most 64."
+            )
+        if not 0 < self.flip_share <= 1 or self.weights.flip < 0:
+            raise UsageError(
+                f"flip_share must be above 0 and at most 1 (got {self.flip_share}) and weights.flip at least 0 "
+                f"(got {self.weights.flip}). Set weights.flip to 0 to train without mirrored pictures."
             )
         if self.generator.image_size % 8:
             raise UsageError(

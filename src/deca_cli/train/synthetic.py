@@ -27,14 +27,17 @@ from deca_cli.train.run_state import RunState, read_state, refuse_earlier_run, w
 from deca_cli.train.step_clock import StepClock
 from deca_cli.train.synthetic_config import FILE_NAME as SETTINGS_FILE
 from deca_cli.train.synthetic_config import settings_text
+from deca_cli.train.synthetic_curriculum import generator_at
+from deca_cli.train.synthetic_flip import flipped_count, with_mirrored
 from deca_cli.train.synthetic_network import synthetic_layout
-from deca_cli.train.synthetic_pack import PackWriter, Validation, request_for
+from deca_cli.train.synthetic_pack import SHOWN, PackWriter, Validation, request_for
 from deca_cli.train.synthetic_setup import (
     clipped_groups,
     learning_rate_at,
     make_network,
     make_objective,
     make_optimizer,
+    start_from,
     stream_seed,
 )
 from deca_cli.train.watch import all_finite
@@ -136,9 +139,9 @@ class _Run:
         self.preprocessing = Preprocessing(
             generator.image_size, generator.crop.factor, "max", -0.5, mean=0.45, std=0.25
         )
-        self.objective = make_objective(head, albedo, found, layout, settings)
+        self.objective = make_objective(head, albedo, found, layout, settings, assets.mirror_vertices)
         self.network = make_network(layout, settings)
-        self.earlier = self._start_from(settings.init) if settings.init else {}
+        self.earlier = start_from(self.network, settings) if settings.init else {}
         self.network = self.network.to(process.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.compiled:
             self.network.compile_parts()
@@ -154,18 +157,6 @@ class _Run:
         )
         self.writer = PackWriter(head_file, output / "pack", layout, self.preprocessing, settings)
         self.step, self.done, self.earlier_s = 0, 0.0, 0.0
-
-    def _start_from(self, init: str) -> dict[str, Any]:
-        """Take over the networks of an earlier run; returns where that one came from."""
-        from pathlib import Path
-
-        folder = Path(init)
-        manifest = self.network.take_over(folder, self.settings.backbone)
-        kept = ("steps", "faces_seen", "minutes", "processes", "settings")
-        provenance = dict(manifest.provenance)
-        if (folder / SETTINGS_FILE).is_file():
-            provenance["settings"] = (folder / SETTINGS_FILE).read_text(encoding="utf-8")
-        return {f"earlier_{name}": provenance[name] for name in kept if name in provenance}
 
     def resume(self, state: RunState) -> None:
         """Go on where a state ends."""
@@ -190,6 +181,7 @@ class _Run:
         while self.done < 1.0:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["rate"] * learning_rate_at(s, self.step, self.done)
+            self.generator.use(generator_at(s, self.done))
             means = self._step()
             self.step += 1
             now = time.monotonic()
@@ -216,7 +208,7 @@ class _Run:
         clock.start()
         batch = self.generator.batch(s.batch_size, s.per_person)
         request = request_for(batch, s)
-        images = self._prepare(batch.images)
+        images = self._prepare(with_mirrored(batch.images, flipped_count(s)))
         clock.mark("draw")
         with torch.autocast(self.process.device.type, torch.bfloat16):
             answer = self.trained(images, request)
@@ -286,13 +278,7 @@ class _Run:
         measured = self.validation.measure(
             self.average.state, self.writer.layout, self.objective, self.preprocessing
         )
-        names = {
-            "nme": "synthetic_nme_percent",
-            "tone_off": "synthetic_tone_error",
-            "picture_off": "synthetic_picture_error",
-            "displacement_share": "synthetic_displacement_error_share",
-        }
-        return {names[name]: value for name, value in measured.items()}
+        return {SHOWN[name]: value for name, value in measured.items()}
 
     def _provenance(self, elapsed_s: float) -> dict[str, Any]:
         device = self.process.device

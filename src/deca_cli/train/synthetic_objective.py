@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deca_cli.train.settings import LossWeights
     from deca_cli.train.synthetic_appearance import AppearanceObjective
     from deca_cli.train.synthetic_detail import DetailObjective
+    from deca_cli.train.synthetic_flip import FlipConsistency
     from deca_cli.train.synthetic_network import Answer, DetailRequest
 
 INNER = slice(17, 68)
@@ -51,6 +52,7 @@ class SyntheticObjective:
         self.head, self.layout, self.weights = head, layout, weights
         self.expression_variances = expression_variances
         self.appearance, self.detail = appearance, detail
+        self.flip: FlipConsistency | None = None  # compares the answers about mirrored pictures
         self.groups = {
             group: torch.tensor(
                 [i for i, name in enumerate(head.expression_names) if name.startswith(begins)],
@@ -75,11 +77,15 @@ class SyntheticObjective:
     def __call__(
         self, answer: Answer, batch: SyntheticBatch, request: DetailRequest | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum of the terms, averaged over the faces; pictures without a face only train the score."""
-        parts = split_raw(answer.raw.float(), self.layout)
+        """Weighted sum of the terms, averaged over the faces; pictures without a face only train the score.
+
+        What is answered beyond the pictures of the batch is about the mirror images of its first pictures.
+        """
+        count = len(batch.images)
+        parts = split_raw(answer.raw[:count].float(), self.layout)
         vertices, flat = self.place(parts)
         marks = self.head.on_landmarks(torch.cat([flat, vertices[..., 2:]], -1))[..., :2]
-        terms = self._terms(parts, vertices, flat, marks, answer.dense.float(), batch)
+        terms = self._terms(parts, vertices, flat, marks, answer.dense[:count].float(), batch)
         seen: dict[str, Tensor] = {}
         if self.appearance is not None:
             more, seen = self.appearance(parts, batch)
@@ -91,6 +97,11 @@ class SyntheticObjective:
             more, of_detail = self.detail(answer.displacement, parts["detail"], batch, request)
             means |= more
             seen |= of_detail
+        if self.flip is not None and len(answer.raw) > count:
+            mirrored = split_raw(answer.raw[count:].float(), self.layout)
+            faces = batch.is_face[: len(answer.raw) - count]
+            first = {name: value[: len(faces)] for name, value in parts.items()}
+            means["flip"] = (self.flip(first, mirrored) * faces).sum() / faces.sum().clamp_min(1)
         logit = parts["face_score"][:, 0]
         score = F.binary_cross_entropy_with_logits(logit, batch.is_face)
         means["face_score"] = self.weights.face_score * score

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 VALIDATION_SEED = 10_000_019  # far from every training seed
 VALIDATION_BATCH = 64
 LEAST_FACE_SCORE = 0.99  # half faces, clothes and noise that look like a face score below, faces above 0.999
-SHOWN = ("nme", "tone_off", "picture_off", "displacement_share")
+SHOWN = {  # errors on unseen faces, and their names in the manifest
+    "nme": "synthetic_nme_percent",
+    "tone_off": "synthetic_tone_error",
+    "picture_off": "synthetic_picture_error",
+    "displacement_share": "synthetic_displacement_error_share",
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from deca_cli.packs.store import DETAIL_DECODER
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import ExpressionSampler
 from deca_cli.train.synthetic_appearance import AppearanceObjective, FaceColours
+from deca_cli.train.synthetic_config import FILE_NAME as SETTINGS_FILE
 from deca_cli.train.synthetic_detail import DetailObjective
+from deca_cli.train.synthetic_flip import FlipConsistency
 from deca_cli.train.synthetic_network import SyntheticNetwork
 from deca_cli.train.synthetic_objective import SyntheticObjective
 
@@ -43,6 +46,17 @@ def make_network(layout: Layout, settings: SyntheticSettings) -> SyntheticNetwor
     return SyntheticNetwork(settings.backbone, layout, settings.gradient_shares)
 
 
+def start_from(network: SyntheticNetwork, settings: SyntheticSettings) -> dict[str, Any]:
+    """Take over the networks of the pack ``settings.init``; returns where that one came from."""
+    folder = Path(settings.init or "")
+    manifest = network.take_over(folder, settings.backbone)
+    kept = ("steps", "faces_seen", "minutes", "processes", "settings")
+    provenance = dict(manifest.provenance)
+    if (folder / SETTINGS_FILE).is_file():
+        provenance["settings"] = (folder / SETTINGS_FILE).read_text(encoding="utf-8")
+    return {f"earlier_{name}": provenance[name] for name in kept if name in provenance}
+
+
 def make_optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> torch.optim.Optimizer:
     """AdamW without weight decay on biases and normalisation, whose scale means something."""
     rates = {False: 1.0, True: settings.decoder_learning_rate}
@@ -64,16 +78,29 @@ def make_optimizer(network: SyntheticNetwork, settings: SyntheticSettings) -> to
 
 
 def make_objective(
-    head: HeadModel, albedo: Albedo | None, parts: HeadParts, layout: Layout, settings: SyntheticSettings
+    head: HeadModel,
+    albedo: Albedo | None,
+    parts: HeadParts,
+    layout: Layout,
+    settings: SyntheticSettings,
+    mirror_vertices: np.ndarray | None = None,
 ) -> SyntheticObjective:
-    """What is judged: always the geometry, albedo and light where the head has colours, detail where asked for."""
+    """What is judged: always the geometry, albedo and light where the head has colours, detail where asked for.
+
+    Mirrored pictures need ``mirror_vertices`` [V] of the head.
+    """
     weights, face = settings.weights, parts.face_vertices
     appearance = (
         None if albedo is None else AppearanceObjective(head, FaceColours(head, albedo, face), weights)
     )
     detail = DetailObjective(head, weights) if settings.detail_size else None
     variances = expression_variances(head.expression_names).to(face.device)
-    return SyntheticObjective(head, face, layout, weights, variances, appearance, detail)
+    objective = SyntheticObjective(head, face, layout, weights, variances, appearance, detail)
+    if weights.flip:
+        colours = None if appearance is None else appearance.colours
+        place = objective.place
+        objective.flip = FlipConsistency(head, mirror_vertices, face, weights, place, colours)
+    return objective
 
 
 def expression_variances(names: Sequence[str]) -> torch.Tensor:
