@@ -2,6 +2,7 @@
 
 python benchmarks/wrinkles.py sheet.png --age 0.7 --seed 3 --yaw 0
 python benchmarks/wrinkles.py sheet.png --photo docs/portrait.jpg       # wrinkles as a model reads them off a photo
+python benchmarks/wrinkles.py sheet.png --drawn 7                       # ... off the most lined of 64 drawn people
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from deca_cli.render.normals import vertex_normals
 from deca_cli.render.rasterize import rasterize
 from deca_cli.synthetic.draws import Draws
 from deca_cli.synthetic.expressions import EXPRESSIONS, coefficient_table
+from deca_cli.synthetic.generator import FaceGenerator
 from deca_cli.synthetic.parts import HeadParts, find_parts
 from deca_cli.synthetic.sampling import rotation_from_degrees
+from deca_cli.synthetic.settings import GeneratorSettings
 from deca_cli.synthetic.wrinkle_shading import SurfaceFrames, bend, cavity, slopes
 from deca_cli.synthetic.wrinkles import Wrinkles, WrinkleStyle
 
@@ -38,6 +41,8 @@ SHOWN = "neutral,smile,brows_up,anger,disgust,kiss"
 HALF_WIDTH = 0.095  # metres from the middle of the picture to its edge
 LIGHTS = (((-0.35, 0.65, 0.75), 0.75), ((0.8, 0.1, 0.4), 0.25))
 GROUND, SKY = 0.15, 0.18
+DRAWN_PEOPLE = 64
+FACING = 0.93  # least cosine between the face of a drawn person and the view
 
 
 def main() -> None:
@@ -55,7 +60,8 @@ def main() -> None:
     parser.add_argument(
         "--photo", type=Path, help="take shape and wrinkles from the largest face of this photo"
     )
-    parser.add_argument("--model", default="open", help="model pack for --photo")
+    parser.add_argument("--drawn", type=int, metavar="SEED", help="the same from a drawn picture")
+    parser.add_argument("--model", default="open", help="model pack for --photo and --drawn")
     given = parser.parse_args()
     assets, _ = load_head(pack_folder(given.model) / "head.npz")
     head = HeadModel(assets)
@@ -66,13 +72,15 @@ def main() -> None:
     style = of_age(wrinkles, given.age, len(names))
     if given.variant is not None:
         style = replace(style, variant=torch.full_like(style.variant, given.variant))
-    shape = 0.7 * draws.normal(1, head.shape_size).expand(len(names), -1)
-    if given.photo is None:
+    shape, picture = 0.7 * draws.normal(1, head.shape_size).expand(len(names), -1), None
+    if given.photo is not None:
+        shape, displacement = read_off(given.photo, load_pack(given.model), expression)
+    elif given.drawn is not None:
+        shape, displacement, picture = read_off_drawn(load_pack(given.model), expression, given.drawn)
+    else:
         start = time.perf_counter()
         displacement = wrinkles.displacement(style, expression)
         print(f"{len(names)} displacements in {1e3 * (time.perf_counter() - start):.1f} ms")
-    else:
-        shape, displacement = read_off(given.photo, load_pack(given.model), expression)
     turn = rotation_from_degrees(*torch.tensor([[given.yaw], [0.0], [0.0]]))
     vertices = head.unposed(shape, expression)
     middle = head.on_landmarks(vertices)[:, 17:].mean(1, keepdim=True)
@@ -80,8 +88,8 @@ def main() -> None:
         shade(head, parts, (vertices - middle) @ turn.mT, relief, given.size)
         for relief in (None, displacement)
     ]
-    sheet = torch.cat([torch.cat(list(row), 1) for row in rows])
-    Image.fromarray((255 * sheet).byte().numpy()).save(given.sheet)
+    sheet = Image.fromarray((255 * torch.cat([torch.cat(list(row), 1) for row in rows])).byte().numpy())
+    (sheet if picture is None else beside(picture, sheet)).save(given.sheet)
 
 
 @torch.no_grad()
@@ -90,6 +98,32 @@ def read_off(photo: Path, pack: Pack, expression: Tensor) -> tuple[Tensor, Tenso
     face = fit_faces(read_photo(photo), pack, Settings(max_faces=1), Clock())[0].codes
     codes = replace(face.select(torch.zeros(len(expression), dtype=torch.long)), expression=expression)
     return codes.shape, pack.deca.displacement(codes)
+
+
+@torch.no_grad()
+def read_off_drawn(pack: Pack, expression: Tensor, seed: int) -> tuple[Tensor, Tensor, Image.Image]:
+    """As ``read_off``, from a drawn picture, and that picture: the deepest wrinkles of those who face the camera."""
+    bare = dict.fromkeys(("glasses_share", "hand_share", "object_share", "patch_share", "fringe_share"), 0.0)
+    settings = GeneratorSettings(
+        image_size=pack.deca.preprocessing.image_size, detail=True, no_face_share=0.0, degrade=False, **bare
+    )
+    parts = find_parts(pack.deca.head, pack.assets, settings.texture_size)
+    batch = FaceGenerator(pack.deca.head, parts, settings, seed).batch(DRAWN_PEOPLE)
+    depth = (batch.displacement.abs() + batch.other_displacement.abs()).mean((1, 2, 3))
+    index = int((depth * (batch.rotation[:, 2, 2] > FACING)).argmax())
+    codes = pack.deca.encode(batch.images[index : index + 1]).codes
+    codes = replace(codes.select(torch.zeros(len(expression), dtype=torch.long)), expression=expression)
+    pixels = (255 * batch.images[index].permute(1, 2, 0)).byte().numpy()
+    return codes.shape, pack.deca.displacement(codes), Image.fromarray(pixels)
+
+
+def beside(picture: Image.Image, sheet: Image.Image) -> Image.Image:
+    """The sheet with a picture to the left of its two rows."""
+    size = sheet.height // 2
+    whole = Image.new("RGB", (size + sheet.width, sheet.height), (int(255 * GROUND),) * 3)
+    whole.paste(picture.resize((size, size), Image.Resampling.BICUBIC), (0, size // 2))
+    whole.paste(sheet, (size, 0))
+    return whole
 
 
 def of_age(wrinkles: Wrinkles, age: float, count: int) -> WrinkleStyle:
