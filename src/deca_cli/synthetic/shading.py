@@ -42,6 +42,12 @@ class BodyPixels:
     lit: Tensor  # [N, 1, S, S] share of the key light that is not cast in shadow
 
 
+def facing(normals: Tensor) -> Tensor:
+    """[N, 3, S, S] of any length -> unit normals towards the viewer: both sides of thin sheets are lit."""
+    unit = F.normalize(normals, dim=1)
+    return unit * torch.where(unit[:, 2:3] < 0, -1.0, 1.0)
+
+
 def shade_body(picture: Tensor, seen: BodyPixels, skin: SkinStyle, lights: Lights) -> Tensor:
     """Lay heads and shoulders over the pictures [N, 4, S, S] (linear RGB, bareness)."""
     on_head, values = seen.on_head, seen.values
