@@ -7,6 +7,7 @@ import pytest
 import skimage.data
 from skimage.feature import Cascade as Reference
 
+from deca_cli.photo import lbp
 from deca_cli.photo.cascade import (
     ROUNDING,
     Cascade,
@@ -170,6 +171,20 @@ def test_a_tilted_face_is_found(degrees):
     half = (FACE[2] - FACE[0]) / 2
     faces = find_faces(photo_of(turned), detector="lbp")
     assert is_found(faces[:1], [x - half, y - half, x + half, y + half])
+
+
+def test_beside_a_plain_face_only_turned_ones_of_less_than_half_its_size_are_passed_over(monkeypatch):
+    photo = photo_of(portrait())
+    reach = max(photo.width, photo.height)
+    quick = lbp._usual_hits(photo, reach, complete=False)
+    complete = lbp._usual_hits(photo, reach, complete=True)
+    assert {tuple(hit) for hit in quick} < {tuple(hit) for hit in complete}
+    face, other = (lbp.group_hits(hits, reach)[0] for hits in (quick, complete))
+    np.testing.assert_allclose(face, other, rtol=1e-9)
+    left_out = {tuple(hit) for hit in complete} - {tuple(hit) for hit in quick}
+    assert max(side for _, _, side, _ in left_out) < lbp.COMPANY * 1.1 * face[2]
+    monkeypatch.setattr(lbp, "PLAIN", 1.0)
+    assert len(lbp._usual_hits(photo, reach, complete=False)) == len(complete)
 
 
 def test_a_lying_face_is_found_by_the_thorough_search():

@@ -68,29 +68,42 @@ def spans_inside(to_photo: np.ndarray, rows: int, height: int, width: int) -> np
 
 @compiled
 def places_of_corners(cells: np.ndarray, stride: int, planes: np.ndarray) -> np.ndarray:  # pragma: no cover
-    """uint64 [N, 16]: where the 4 x 4 corners of each stump's cells lie in flat planes, relative to a window's place."""
-    places = np.empty((len(cells), 16), np.uint64)
-    for stump in range(len(cells)):
-        left, top, width, height = cells[stump]
-        for k in range(4):
-            for i in range(4):
-                x, y = left + i * width, top + k * height
-                plane = (x % stride) * planes.shape[1] + y
-                places[stump, 4 * k + i] = plane * planes.shape[2] + x // stride
+    """uint32 [stride, N, 16]: where the 4 x 4 corners of each stump's cells lie in flat planes, relative to a window's place.
+
+    That place is in plane 0, at the row of the window's top and at its left edge over the stride; the first index is the
+    remainder of that division.
+    """
+    places = np.empty((stride, len(cells), 16), np.uint32)
+    for rest in range(stride):
+        for stump in range(len(cells)):
+            left, top, width, height = cells[stump]
+            for k in range(4):
+                for i in range(4):
+                    x, y = rest + left + i * width, top + k * height
+                    plane = (x % stride) * planes.shape[1] + y
+                    places[rest, stump, 4 * k + i] = plane * planes.shape[2] + x // stride
     return places
 
 
 @compiled
 def split_columns(integral: np.ndarray, stride: int) -> np.ndarray:  # pragma: no cover
-    """int32 [stride, H + 1, P]: columns p, p + stride, p + 2 stride ... of an integral picture in plane p."""
+    """uint16 [stride, H + 1, P]: columns p, p + stride, p + 2 stride ... of an integral picture in plane p.
+
+    Sums are kept modulo 65,536: those of cells are differences of them, and exact while a cell has under 128 pixels.
+    """
     height, width = integral.shape
-    planes = np.empty((stride, height, -(-width // stride)), np.int32)
+    planes = np.zeros((stride, height, -(-width // stride)), np.uint16)
     for row in range(height):
-        for plane in range(stride):
-            source, target = integral[row, plane::stride], planes[plane, row]
-            for j in range(source.size):
-                target[j] = source[j]
-            target[source.size :] = 0
+        source = integral[row]
+        if stride == 2:  # written out, because the compiler makes vector instructions of this only
+            even, odd = planes[0, row], planes[1, row]
+            for j in range(np.uint64(width // 2)):
+                even[j], odd[j] = source[2 * j], source[2 * j + 1]
+            if width % 2 == 1:
+                even[width // 2] = source[width - 1]
+        else:
+            for x in range(width):
+                planes[x % stride, row, x // stride] = source[x]
     return planes
 
 
@@ -98,20 +111,20 @@ def split_columns(integral: np.ndarray, stride: int) -> np.ndarray:  # pragma: n
 def _bits(
     a0: int, a1: int, a2: int, a3: int, b0: int, b1: int, b2: int, b3: int,
     c0: int, c1: int, c2: int, c3: int, d0: int, d1: int, d2: int, d3: int,
-) -> np.int32:  # fmt: skip  # pragma: no cover
+) -> np.int16:  # fmt: skip  # pragma: no cover
     """Local binary pattern of 3 x 3 cells with these corners: a bit for each outer cell as bright as the middle or brighter.
 
     From the highest bit: top left, top, top right, right, bottom right, bottom, bottom left, left.
     """
-    middle = np.int32(c2 - c1 - b2 + b1)
-    bits = np.int32(np.int32(b1 - b0 - a1 + a0) >= middle) << np.int32(7)
-    bits |= np.int32(np.int32(b2 - b1 - a2 + a1) >= middle) << np.int32(6)
-    bits |= np.int32(np.int32(b3 - b2 - a3 + a2) >= middle) << np.int32(5)
-    bits |= np.int32(np.int32(c3 - c2 - b3 + b2) >= middle) << np.int32(4)
-    bits |= np.int32(np.int32(d3 - d2 - c3 + c2) >= middle) << np.int32(3)
-    bits |= np.int32(np.int32(d2 - d1 - c2 + c1) >= middle) << np.int32(2)
-    bits |= np.int32(np.int32(d1 - d0 - c1 + c0) >= middle) << np.int32(1)
-    return bits | np.int32(np.int32(c1 - c0 - b1 + b0) >= middle)
+    middle = np.int16(c2 - c1 - b2 + b1)
+    bits = np.int16(np.int16(b1 - b0 - a1 + a0) >= middle) << np.int16(7)
+    bits |= np.int16(np.int16(b2 - b1 - a2 + a1) >= middle) << np.int16(6)
+    bits |= np.int16(np.int16(b3 - b2 - a3 + a2) >= middle) << np.int16(5)
+    bits |= np.int16(np.int16(c3 - c2 - b3 + b2) >= middle) << np.int16(4)
+    bits |= np.int16(np.int16(d3 - d2 - c3 + c2) >= middle) << np.int16(3)
+    bits |= np.int16(np.int16(d2 - d1 - c2 + c1) >= middle) << np.int16(2)
+    bits |= np.int16(np.int16(d1 - d0 - c1 + c0) >= middle) << np.int16(1)
+    return np.int16(bits | np.int16(np.int16(c1 - c0 - b1 + b0) >= middle))
 
 
 @compiled
@@ -191,20 +204,21 @@ def _row_totals(
 
 @compiled
 def _finish(
-    x: int, y: int, total: float, first: int, reach: int, integral: np.ndarray, window: int, spans: np.ndarray,
-    corners: np.ndarray, table: Table, places: np.ndarray, scores: np.ndarray, count: int,
+    x: int, y: int, total: float, first: int, stride: int, reach: int, planes: np.ndarray, width: int,
+    spans: np.ndarray, corners: np.ndarray, table: Table, places: np.ndarray, scores: np.ndarray, count: int,
 ) -> int:  # fmt: skip  # pragma: no cover
     """Test the window at x, y from stage `first` on, and all of the `reach` - 1 columns and rows after it from the start.
 
     Those that pass are appended to `places` and `scores`, which hold `count`; the new number is returned.
     """
-    flat, pitch, stages = integral.reshape(-1), integral.shape[1], table[1].size
+    flat, pitch, stages = planes.reshape(-1), planes.shape[2], table[1].size
     for v in range(y, min(y + reach, len(spans))):
-        for u in range(x, min(x + reach, pitch - window)):
+        for u in range(x, min(x + reach, width)):
+            base = np.uint64(v * pitch + u // stride)
             if u == x and v == y:
-                score = _stages(total, flat, np.uint64(v * pitch + u), first, stages, corners, table)
+                score = _stages(total, flat, base, first, stages, corners[0], table)
             elif spans[v, 0] <= u <= spans[v, 1]:
-                score = _stages(np.float32(0), flat, np.uint64(v * pitch + u), 0, stages, corners, table)
+                score = _stages(np.float32(0), flat, base, 0, stages, corners[u - x], table)
             else:
                 continue
             if not np.isnan(score):
@@ -221,38 +235,37 @@ def scan(
 
     Args:
         integral: int32 [H + 1, W + 1].
-        window: side of a window.
+        window: side of a window, at most 33.
         spans, stride, fine_after: see `cascade.scan`.
         cells: see `cascade.Cascade`.
         table: its starts, thresholds and leaves.
     """
-    flat, pitch, stages = integral.reshape(-1), integral.shape[1], table[1].size
     planes = split_columns(integral, stride)
-    columns, row_stages = (pitch - 1 - window) // stride + 1, min(ROW_STAGES, stages)
-    corners = places_of_corners(cells, 1, integral.reshape(1, *integral.shape))
-    row_corners = places_of_corners(cells[: table[0][row_stages]], stride, planes)
+    flat, pitch, stages = planes.reshape(-1), planes.shape[2], table[1].size
+    width = integral.shape[1] - window
+    columns, row_stages = (width - 1) // stride + 1, min(ROW_STAGES, stages)
+    corners = places_of_corners(cells, stride, planes)
     middle, reach = max(row_stages, min(fine_after, stages)), stride if fine_after > 0 else 1
     buffers, totals = (
-        (np.empty(columns, np.int32), np.empty(columns, np.float32)),
+        (np.empty(columns, np.int16), np.empty(columns, np.float32)),
         np.empty(columns, np.float32),
     )
-    capacity = len(spans) * (pitch - window)  # of memory that is only taken as far as it is written to
+    capacity = len(spans) * width  # of memory that is only taken as far as it is written to
     places, scores, count = np.empty((capacity, 2), np.int32), np.empty(capacity, np.float32), 0
     for y in range(0, len(spans), stride):
         first = max(-(-spans[y, 0] // stride), 0)
         n = min(spans[y, 1] // stride, columns - 1) - first + 1
         if n <= 0:
             continue
-        base = np.uint64(y * planes.shape[2] + first)
-        _row_totals(totals[:n], buffers, planes.reshape(-1), base, row_stages, row_corners, table)
+        row = np.uint64(y * pitch + first)
+        _row_totals(totals[:n], buffers, flat, row, row_stages, corners[0], table)
         for j in range(n):
             if np.isnan(totals[j]):
                 continue
-            x = (first + j) * stride
-            base = np.uint64(y * pitch + x)
-            total = _stages(totals[j], flat, base, row_stages, middle, corners, table)
+            total = _stages(totals[j], flat, row + np.uint64(j), row_stages, middle, corners[0], table)
             if not np.isnan(total):
                 count = _finish(
-                    x, y, total, middle, reach, integral, window, spans, corners, table, places, scores, count
-                )
+                    (first + j) * stride, y, total, middle, stride, reach, planes, width, spans, corners, table,
+                    places, scores, count
+                )  # fmt: skip
     return places[:count].copy(), scores[:count].copy()

@@ -5,13 +5,14 @@ overlap: a face gathers many good hits over neighbouring places, scales and rota
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from deca_cli.photo.crop import PixelBox
 from deca_cli.photo.face import Face
 from deca_cli.photo.read import Photo
-from deca_cli.photo.sweeps import Pass, sweep_all
+from deca_cli.photo.sweeps import Pass, grey_copies, sweep_all
 
 # From the cascade's window to the box of the 68 landmarks, in units of the window's side.
 BOX_WIDTH = 0.84
@@ -47,8 +48,8 @@ def _far(angle_deg: float, smallest: float, for_long_side: int) -> Pass:
 
 USUAL = (
     Pass(),
-    *_turned(-15.0, 15.0, -30.0, 30.0),
     _far(0.0, 24.0, 960),
+    *_turned(-15.0, 15.0, -30.0, 30.0),
     _far(-20.0, 36.0, 1600),
     _far(20.0, 36.0, 1600),
 )
@@ -59,6 +60,13 @@ THOROUGH = (Pass(mirrored=True), *_turned(-45.0, 45.0, -60.0, 60.0, -90.0, 90.0,
 
 EVEN_SUPPORT = 4.0
 """Support of a candidate that gets the score 0.5: nearly every face has more, and few other places."""
+
+COMPANY = 0.5
+"""Least size of a turned face that is looked for beside a plain upright one, compared with that. What supports the upright
+one is larger than that, so its place and score stay the same. A thorough search has no such limit."""
+
+PLAIN = 0.6
+"""Score from upright sweeps alone from which on a face is plain."""
 
 SURE = 0.5
 """Score under which even the best candidate of a photo leads to a longer search."""
@@ -82,12 +90,23 @@ def find_with_cascade(photo: Photo, *, thorough: bool = False) -> list[Face]:
             photo as a whole is a face. Done anyway when the usual search finds nothing sure. Three times slower.
     """
     reach = max(photo.width, photo.height)
-    hits = sweep_all(photo, USUAL)
+    hits = _usual_hits(photo, reach, complete=thorough)
     faces = _faces(photo, group_hits(hits, reach))
     if thorough or not faces or faces[0].score < SURE:
         hits = np.concatenate([hits, sweep_all(photo, THOROUGH)])
         faces = [*_faces(photo, group_hits(hits, reach)), *_whole_photo(photo)]
     return faces
+
+
+def _usual_hits(photo: Photo, reach: float, *, complete: bool) -> np.ndarray:
+    """Hits of the usual sweeps; turned ones leave out what is small beside a plain upright face unless they are complete."""
+    greys = grey_copies(photo, USUAL)
+    upright = sweep_all(photo, [one for one in USUAL if one.angle_deg == 0], greys)
+    groups = group_hits(upright, reach)
+    sides = groups[groups[:, 3] / (EVEN_SUPPORT + groups[:, 3]) >= PLAIN, 2]
+    least = 0.0 if complete or len(sides) == 0 else COMPANY * sides.max() / reach
+    turned = [replace(one, least=least) for one in USUAL if one.angle_deg != 0]
+    return np.concatenate([upright, sweep_all(photo, turned, greys)])
 
 
 def _faces(photo: Photo, groups: np.ndarray) -> list[Face]:

@@ -1,7 +1,7 @@
 """Sweeps of the face cascade over a photo: one scale after another, at one in-plane rotation."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,6 +32,7 @@ class Pass:
         slack: see `scan`.
         border: width of the repeated border over the longer side; lets faces be found that fill the photo.
         for_long_side: photos whose longer side has fewer pixels skip this sweep.
+        least: windows whose side is under this share of the longer side are passed over.
     """
 
     long_side: int = 480
@@ -45,17 +46,25 @@ class Pass:
     slack: float = 0.2
     border: float = 0.25
     for_long_side: int = 0
+    least: float = 0.0
 
 
-def sweep_all(photo: Photo, passes: Sequence[Pass]) -> np.ndarray:
+def sweep_all(
+    photo: Photo, passes: Sequence[Pass], greys: Mapping[int, np.ndarray] | None = None
+) -> np.ndarray:
     """Run all sweeps that are meant for a photo of this size, on as many threads as OpenCV may use.
+
+    Args:
+        photo: the photo.
+        passes: the sweeps.
+        greys: what `grey_copies` gives for these sweeps, or more; made here if left out.
 
     Returns:
         hits [N, 4]: centre x, y and side of the window in photo pixels, and score; in the order of the passes.
     """
     passes = [one for one in passes if max(photo.width, photo.height) >= one.for_long_side]
     frontal_face_cascade()  # read it once, before the threads
-    greys = _greys(photo, {one.long_side for one in passes})
+    greys = grey_copies(photo, passes) if greys is None else greys
     threads = min(len(passes), cv2.getNumThreads())
     if threads <= 1:
         return np.concatenate([_sweep(greys[one.long_side], photo.width, one) for one in passes])
@@ -65,8 +74,10 @@ def sweep_all(photo: Photo, passes: Sequence[Pass]) -> np.ndarray:
         )
 
 
-def _greys(photo: Photo, long_sides: set[int]) -> dict[int, np.ndarray]:
+def grey_copies(photo: Photo, passes: Sequence[Pass]) -> dict[int, np.ndarray]:
     """Grey copies of a photo by the length of their longer side; each is made from the next larger one."""
+    reach = max(photo.width, photo.height)
+    long_sides = {one.long_side for one in passes if reach >= one.for_long_side}
     source = photo.pixels
     greys: dict[int, np.ndarray] = {}
     for long_side in sorted(long_sides, reverse=True):
@@ -157,6 +168,9 @@ def _levels(picture: np.ndarray, one: Pass) -> Iterator[_Level]:
         # Windows have their centre in the photo, so of the border no more is needed than half of one.
         trim = max(int((border - side / 2 - 1) / halvings), 0)
         part = halved[trim : halved.shape[0] - trim, trim : halved.shape[1] - trim]
+        if side < one.least * one.long_side:
+            side *= one.growth
+            continue
         scale = window * halvings / side
         size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
         pixels = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else part

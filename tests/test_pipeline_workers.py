@@ -1,0 +1,113 @@
+"""What must not depend on who does the work: the bytes of results, workers that begin ahead, and short memory."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stand_in
+from deca_cli.packs.store import load_pack
+from deca_cli.photo import sighting
+from deca_cli.photo.face import Face
+from deca_cli.pipeline import encoding
+from deca_cli.pipeline.batch import reconstruct
+from deca_cli.pipeline.captures import Decoder
+from deca_cli.pipeline.crew import Crew
+from deca_cli.pipeline.pace import Pace
+from deca_cli.pipeline.settings import Settings
+
+BOX = (60.0, 40.0, 140.0, 130.0)
+PACE = Pace(batch_size=5, group=3, groups=2, workers=2, processes=False)
+GIVEN = Settings(box_px=BOX)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    return Decoder.of(load_pack(stand_in.make_pack(tmp_path_factory.mktemp("packs") / "pack")))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(7)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 255, (170, 200, 3), np.uint8)).save(path)
+    return paths
+
+
+def run(photos, decoder, output, settings=GIVEN, pace=PACE, crew=None) -> list:
+    output.mkdir()
+    return list(reconstruct(photos, decoder, settings, output, pace=pace, crew=crew))
+
+
+def contents(output) -> dict[str, bytes]:
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(("workers", "processes"), [(3, False), (1, True), (2, True)])
+def test_files_are_the_same_bytes_whoever_works(photos, decoder, tmp_path, workers, processes):
+    run(photos, decoder, tmp_path / "one", pace=replace(PACE, workers=1))
+    run(photos, decoder, tmp_path / "many", pace=replace(PACE, workers=workers, processes=processes))
+    one, many = contents(tmp_path / "one"), contents(tmp_path / "many")
+    assert len([name for name in one if name.endswith("params.npz")]) == len(photos)
+    assert sorted(name for name in one if one[name] != many.get(name)) == []
+    assert one.keys() == many.keys()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_what_workers_begin_ahead_is_not_done_again_and_changes_nothing(
+    photos, decoder, tmp_path, monkeypatch, processes
+):
+    photos[1].write_bytes(b"no picture")
+    plain = run(photos, decoder, tmp_path / "plain")
+    read = Counter()
+    real = sighting.read_photo
+    monkeypatch.setattr(sighting, "read_photo", lambda path: read.update([path]) or real(path))
+    with Crew(2, processes=processes, drawing=processes) as crew:
+        for number in range(4):
+            crew.begin(number, photos[number], GIVEN)
+        ahead = run(photos, decoder, tmp_path / "ahead", pace=replace(PACE, processes=processes), crew=crew)
+        assert not crew.begun
+    assert [o.status for o in ahead] == [o.status for o in plain] == ["done", "failed", *["done"] * 5]
+    assert contents(tmp_path / "ahead") == contents(tmp_path / "plain")
+    if not processes:
+        assert read == Counter(photos)
+
+
+def test_a_crowd_in_one_photo_that_memory_does_not_hold_goes_through_in_halves(
+    photos, decoder, tmp_path, monkeypatch
+):
+    # Of different sizes, by which faces are ordered.
+    places = [(30.0 + 110 * i, 30.0 + 110 * k, 60.0 + 8 * i + 4 * k) for i in range(5) for k in range(2)]
+    crowd = [Face((x, y, x + side, y + side), 0.9, None, "test") for x, y, side in places]
+    monkeypatch.setattr(sighting, "find_faces", lambda *_, **__: list(crowd))
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (500, 600, 3), np.uint8)).save(photos[2])
+    wide = replace(PACE, batch_size=64)
+    plain = run(photos[2:3], decoder, tmp_path / "plain", Settings(), wide)
+    sizes: dict[str, list[int]] = {"encode": [], "decode": []}
+
+    def short(name, real) -> object:
+        def work(*given: object, **named: object) -> object:
+            sizes[name].append(len(given[-1] if name == "decode" else given[0]))
+            if sizes[name][-1] > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return real(*given, **named)
+
+        return work
+
+    monkeypatch.setattr(encoding, "fit_batch", short("encode", encoding.fit_batch))
+    monkeypatch.setattr(Decoder, "decode_faces", short("decode", Decoder.decode_faces))
+    [outcome] = run(photos[2:3], decoder, tmp_path / "short", Settings(), wide)
+    assert outcome.status == "done"
+    assert len(outcome.faces) == len(plain[0].faces) > 3
+    for one, other in zip(outcome.faces, plain[0].faces, strict=True):
+        np.testing.assert_allclose(one.box_px, other.box_px, atol=1e-3)
+    for asked in sizes.values():
+        small = [size <= 3 for size in asked]
+        assert not small[0]
+        assert all(small[small.index(True) :])  # it stays small
