@@ -85,7 +85,7 @@ def texture_pass(
         surface: of `read_surface`.
         albedo: UV map ``[B, 3, U, U]``.
         light: spherical harmonics ``[B, 9, 3]``, as training needs it; None gives the albedo unlit, which is what
-            the official release writes today (specification 6.4).
+            the official release writes (specification 6.4).
         background: ``[B, 3, H, W]``.
     """
     colour = sample_texture(surface, albedo)
@@ -116,9 +116,10 @@ def detail_normal_pass(surface: Surface, uv_normals: Tensor) -> Tensor:
 
 
 def depth_pass(fragments: Fragments, faces: Tensor, projected: Tensor) -> Tensor:
-    """Relative depth ``[B, 1, H, W]``: nearest vertex 1, farthest 0, background 0; a twin as `texture_pass` is.
+    """Relative depth ``[B, 1, H, W]``: nearest vertex 1, farthest 0, background 0.
 
-    Normalised over all vertices of the batch, hidden ones included, as official (specification 6.7). For depth
+    Normalised over all vertices of the batch, hidden ones included, as official (specification 6.7). For a
+    batch of one the plain twin of what `pipeline.pictures` draws, which normalises every head by itself. For depth
     in metres interpolate z of the vertices.
     """
     z = projected[..., 2:]
