@@ -122,7 +122,8 @@ def source_of_photo(photo: Photo, pack: Pack, settings: Settings) -> Source:
     fits = fit_faces(photo, pack, replace(settings, max_faces=1), Clock())
     if not fits:
         raise InputError(
-            f"{photo.path} shows no face that was found. If there is one, say where: --bbox x0,y0,x1,y1."
+            f"{photo.path} shows no face that was found. If there is one, turn the photo upright if the face lies or is "
+            "upside down; else say where: --bbox x0,y0,x1,y1."
         )
     return Source(Decoder.of(pack), fits[0], photo, has_photo=True)
 

@@ -17,7 +17,10 @@ def no_face_reason(photo: Path, settings: Settings) -> str:
         return f"{photo} shows no face that fills it, as in an aligned crop. Leave --no-crop out."
     if settings.box_px is not None:
         return f"{photo} shows no face in the given box. Draw --bbox from the brows to the chin and from ear to ear."
-    return f"{photo} shows no face that was found. If there is one, say where: --bbox x0,y0,x1,y1."
+    return (
+        f"{photo} shows no face that was found. If there is one, turn the photo upright if the face lies or is upside "
+        "down; else say where: --bbox x0,y0,x1,y1."
+    )
 
 
 def doubt(photo: Path, scores: Iterable[float | None], least: float) -> str:
