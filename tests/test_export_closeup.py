@@ -85,5 +85,27 @@ def test_the_overlay_is_enlarged_and_the_single_pictures_are_not(small, tmp_path
     assert cv2.imread(str(tmp_path / "shape.jpg")).shape == (800, 1200, 3)
 
 
+@pytest.mark.parametrize("rows", [1, 20, 100])
+def test_faces_of_which_the_photo_has_a_strip_only_are_shown_with_the_whole_photo(rows):
+    points = np.random.default_rng(0).uniform(1000, 1500, (68, 2))
+    region = overlay_cut(points, (4000, 3000)).region
+    for right, bottom in ((region.right, rows), (rows, region.bottom)):
+        cut = overlay_cut(points + np.array([right - region.right, bottom - region.bottom]), (4000, 3000))
+        assert not cut.close
+        assert max(cut.size) <= 4000
+
+
+def test_beside_the_enlarged_part_a_panorama_is_shown_in_part_of_the_height(small):
+    wide = np.zeros((80, 4000, 3), np.uint8)
+    points = (small.landmarks_2d_px - (700, 300)) / 2 + (2000, 40)
+    cut = overlay_cut(points, (4000, 80))
+    assert cut.close
+    photo = framed(wide, cut)
+    assert photo.shape == (cut.size[1], 4 * cut.size[1], 3)
+    assert (photo[0] == 255).all()
+    assert (photo[-1] == 255).all()
+    assert (photo[len(photo) // 2, :100] == 0).all()
+
+
 def overlay_gap(cut):
     return max(2, round(max(cut.size) / 128))

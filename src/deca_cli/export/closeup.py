@@ -18,6 +18,8 @@ AROUND = 2.2  # side of the surroundings, in sizes of the landmarks' box: the he
 UP = 0.2  # from the middle of that box to the middle of the head, in units of chin to bridge of the nose
 SMALL = 0.6  # share of the photo's longer side up to which the surroundings are shown alone
 LOW, HIGH = 448, 1024  # rows of the enlarged surroundings
+SLIM = 0.3  # share of the surroundings' side that must lie within the photo, each way: a strip would become a huge picture
+WIDEST = 4  # width of the photo beside them, in units of its height
 CHIN, BRIDGE = 8, 27
 
 
@@ -44,7 +46,7 @@ def overlay_cut(landmarks_px: np.ndarray, photo_size: tuple[int, int]) -> Cut:
         return whole
     middle = (low + high) / 2 + UP * (landmarks_px[BRIDGE] - landmarks_px[CHIN])
     region = region_of(middle - half, middle + half, photo_size)
-    if not (region.width and region.height):  # the face is outside
+    if min(region.width, region.height) <= SLIM * 2 * half:  # all but a strip of the face is outside
         return whole
     rows = min(max(region.height, LOW), HIGH)
     return Cut(region, (max(1, round(rows * region.width / region.height)), rows), close=True)
@@ -70,13 +72,16 @@ def cut_out(capture: Capture, cut: Cut) -> Capture:
 
 
 def framed(pixels: np.ndarray, cut: Cut) -> np.ndarray:
-    """The whole photo as high as the part, with a thin frame around what is shown enlarged."""
-    scale = cut.size[1] / pixels.shape[0]
+    """The whole photo as high as the part, with a thin frame around what is shown enlarged; white above and below panoramas."""
+    (height, width), rows = pixels.shape[:2], cut.size[1]
+    scale = min(rows / height, WIDEST * rows / width)
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    size = (max(1, round(pixels.shape[1] * scale)), cut.size[1])
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.asarray(cv2.resize(pixels, size, interpolation=smooth))
     ends = np.array([[cut.region.left, cut.region.top], [cut.region.right, cut.region.bottom]]) * scale
     first, last = np.round(ends).astype(int) - [[0], [1]]
-    for width, grey in ((3, 0), (1, 255)):
-        cv2.rectangle(small, first.tolist(), last.tolist(), (grey,) * 3, width)
-    return small
+    for thick, grey in ((3, 0), (1, 255)):
+        cv2.rectangle(small, first.tolist(), last.tolist(), (grey,) * 3, thick)
+    above = (rows - size[1]) // 2
+    below = rows - size[1] - above
+    return np.pad(small, ((above, below), (0, 0), (0, 0)), constant_values=255)
