@@ -1,11 +1,13 @@
 """The mesh of the detail: fine, closed across the borders of the chart, and as round as its normals say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from deca_cli.errors import ModelError
 from deca_cli.export.capture import Detail
 from deca_cli.export.meshes import write_detail_obj
 from deca_cli.heads.assets import load_head
@@ -85,5 +87,17 @@ def test_the_open_head_is_as_closed_as_its_coarse_mesh():
     places = sample_mesh(mesh.points, torch.from_numpy(head.template_vertices)[None])[0].numpy()
     _, welded = np.unique(places, axis=0, return_inverse=True)
     assert open_edges(welded.reshape(-1)[mesh.points.faces.numpy()]) == 4 * open_edges(head.faces)
-    beside = np.isin(mesh.points.texels.numpy(), chart.texels.numpy())
-    assert beside.mean() > 0.999
+    assert np.isin(mesh.points.texels.numpy(), chart.texels.numpy()).all()
+
+
+def test_a_point_outside_its_piece_of_the_chart_takes_the_nearest_texel_and_none_across_the_edge(tetrahedron):
+    _, chart = tetrahedron
+    corner = np.array([[0.05, 0.05], [0.4, 0.05], [0.05, 0.4]], np.float32)
+    one = np.array([[0, 1, 2]])
+    left = replace(chart, texels=torch.tensor([30 * 64 + 6, 30 * 64 + 63]))
+    mesh = fine_mesh(
+        corner * (0, 0.01) + (0.01, 0.53), one, one, left
+    )  # column 0; 63 is next to it across the edge
+    assert mesh.points.texels.tolist() == [30 * 64 + 6] * 15
+    with pytest.raises(ModelError, match="15 points of the head's mesh lie more than 8 texels"):
+        fine_mesh(corner * (0, 0.01) + (0.5, 0.53), one, one, left)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deca_cli.errors import ModelError
 from deca_cli.render.uv import UvChart, sample_mesh
 
 STEPS = (
     4  # parts of every edge; sixteen small triangles for a large one, edges of about a millimetre on the face
 )
 ROUND = 0.75  # how much of the way to the tangent planes; the authors' choice
-REACH = 2  # texels around one outside the chart in which the nearest one inside is looked for
+REACH = 1 / 8  # of the chart's side: how far from a point outside its pieces the nearest texel may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,9 @@ def fine_mesh(
         faces: int [F, 3], of the mesh, in the same order.
         chart: of the head; its texels are those that have a displacement.
         steps: parts of every edge.
+
+    Raises:
+        ModelError: a point of the mesh is far from every texel of the chart.
     """
     weights, small = _lattice(steps)
     textured, rows, numbers = _distinct(uv_faces, weights)
@@ -129,18 +133,27 @@ def _unpacked(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _texels(places: np.ndarray, chosen: np.ndarray, chart: UvChart) -> np.ndarray:
-    """Row-major texels int64 [M] of the chart at or beside the chosen of the places [N, 2]."""
+    """Row-major texels int64 [M] of the chart at or nearest to the chosen of the places [N, 2]."""
     size = chart.size
-    nearest = np.full((size, size), -1, np.int64)
     texels = chart.texels.cpu().numpy()
-    nearest.reshape(-1)[texels] = texels
-    inside = nearest.copy()
-    steps = [(y, x) for y in range(-REACH, REACH + 1) for x in range(-REACH, REACH + 1)]
-    for y, x in sorted(steps, key=lambda step: step[0] ** 2 + step[1] ** 2):
-        moved = np.roll(inside, (y, x), axis=(0, 1))
-        nearest = np.where(nearest < 0, moved, nearest)
+    inside = np.full((size, size), -1, np.int64)
+    inside.reshape(-1)[texels] = texels
+    reach = max(2, round(REACH * size))
+    inside = np.pad(inside, reach, constant_values=-1)
     columns, rows = (
         np.clip(np.floor(values * size), 0, size - 1).astype(np.int64)
         for values in (places[chosen, 0], 1 - places[chosen, 1])
     )
-    return np.asarray(np.maximum(nearest[rows, columns], 0))
+    found = np.full(len(chosen), -1, np.int64)
+    steps = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
+    for y, x in sorted(steps, key=lambda step: step[0] ** 2 + step[1] ** 2):
+        left = np.flatnonzero(found < 0)
+        if not len(left):
+            return found
+        found[left] = inside[rows[left] + reach - y, columns[left] + reach - x]
+    if (found < 0).any():
+        raise ModelError(
+            f"{(found < 0).sum()} points of the head's mesh lie more than {reach} texels from every texel of its UV chart "
+            f"of {size} x {size}, so they have no displacement: check uv_coordinates and uv_faces of the head."
+        )
+    return found
