@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from deca_cli.export.clay import clay_light, lifted
+from deca_cli.export.clay import FACING, OF_HOLLOWS, clay_light, facing_limit, lifted
 from deca_cli.export.shape_layers import draw_layers
 from deca_cli.heads.assets import load_head
 from deca_cli.heads.model import HeadModel
 from deca_cli.render.normals import vertex_normals
+from deca_cli.render.passes import SHAPE_FACING
 from test_export_pictures import capture_of
 
 HEAD_FILE = Path(__file__).resolve().parents[1] / "src" / "deca_cli" / "packs" / "open" / "head.npz"
@@ -98,3 +99,9 @@ def test_the_darkest_grey_is_brighter_and_the_brightest_stays():
     assert (grey.diff() > 0).all()
     assert grey[2] == pytest.approx(0.7, abs=0.01)
     assert grey[3] == 1
+
+
+def test_heads_with_a_mouth_and_without_neck_scalp_and_ears_are_drawn_alike_everywhere(head):
+    names = tuple("other_" + name if name in OF_HOLLOWS else name for name in head.region_names)
+    assert set(facing_limit(head).tolist()) == {np.float32(FACING), np.float32(SHAPE_FACING)}
+    assert set(facing_limit(replace(head, region_names=names)).tolist()) == {np.float32(FACING)}

@@ -48,7 +48,8 @@ def facing_limit(head: HeadAssets) -> np.ndarray | None:
     if head.vertex_regions is None or not set(INSIDE) & set(head.region_names):
         return None
     limit = np.full(len(head.template_vertices), FACING, np.float32)
-    limit[head.region(*[name for name in OF_HOLLOWS if name in head.region_names])] = SHAPE_FACING
+    for name in set(OF_HOLLOWS) & set(head.region_names):
+        limit[head.region(name)] = SHAPE_FACING
     return limit
 
 
