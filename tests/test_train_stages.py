@@ -1,6 +1,7 @@
 """Parts of the stages: first weights, what is taken over from an earlier run, what is measured and shown."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from deca_cli.train.data.batch import PersonBatch
 from deca_cli.train.processes import Process
 from deca_cli.train.run_pack import write_run_pack
 from deca_cli.train.stages import codes_of, make_stage, within_range, without
-from deca_cli.train.validation import aligned_distance, face_vertices, landmark_error
+from deca_cli.train.validation import Validation, aligned_distance, face_vertices, landmark_error
 from small_head import random_albedo, random_head
 
 TINY = ["model.backbone=resnet18", "model.hidden=0", "dataset.image_size=32"]
@@ -227,3 +228,11 @@ def test_a_detail_step_gives_gradients_to_all_its_networks():
     step.total.backward()
     assert np.isfinite(float(step.total.detach()))
     assert all(p.grad is not None for p in stage.trained.parameters())
+
+
+def test_a_number_that_not_every_batch_has_is_the_mean_of_those_that_have_it():
+    validation = Validation.__new__(Validation)
+    validation.stage = SimpleNamespace(set_training=lambda **_: None)
+    validation.groups = {"": [{"a": 1.0, "b": 3.0}, {"a": 2.0}, {"a": 6.0, "b": 5.0}], "train_": [{"b": 7.0}]}
+    validation._measure_batch = lambda known: {name: torch.tensor(value) for name, value in known.items()}
+    assert validation.measure() == {"a": 3.0, "b": 4.0, "train_b": 7.0}

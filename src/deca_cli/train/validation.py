@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -109,15 +110,17 @@ class Validation:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Means over all pictures of a group; the stage is in training mode afterwards."""
+        """Means over all batches of a group that have the number; the stage is in training mode afterwards."""
         self.stage.set_training(on=False)
         means: dict[str, float] = {}
         for prefix, group in self.groups.items():
             sums: dict[str, Tensor] = {}
+            counts: Counter[str] = Counter()  # not every batch has every number
             for known in group:
                 for name, value in self._measure_batch(known).items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value.double()
-            means |= {prefix + name: float(value) / len(group) for name, value in sums.items()}
+                    counts[name] += 1
+            means |= {prefix + name: float(value) / counts[name] for name, value in sums.items()}
         self.stage.set_training(on=True)
         return means
 
