@@ -262,6 +262,13 @@ def test_checkpoints_are_judged_by_a_validation_of_their_own_step_only(tmp_path,
     assert load_checkpoint(tmp_path / "checkpoints/best.safetensors").step == 30
 
 
+def test_statistics_are_shared_before_every_checkpoint_and_validation_whoever_makes_them(tmp_path):
+    loop, seen = toy_loop(tmp_path, 12, "train.val_steps=4"), []
+    loop.train_step.share_statistics = lambda *averages: seen.append((loop.step, averages))
+    loop.run()
+    assert seen == [(step, (loop.average.state,)) for step in (4, 5, 8, 10, 12)]
+
+
 def test_other_settings_are_another_run(tmp_path):
     toy_loop(tmp_path, 5).run()
     with pytest.raises(UsageError, match=r"train\.ema was 0\.9 and is 0\.5.*--init"):

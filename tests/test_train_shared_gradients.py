@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deca_cli.train import shared_gradients
-from deca_cli.train.shared_gradients import SharedGradients
+from deca_cli.train.shared_gradients import SharedGradients, share_statistics
 
 
 class Net(nn.Module):
@@ -59,8 +59,23 @@ def one_of_two(rank, file, *, early):
     network.zero_grad()
     network(batches()[rank]).backward()
     own = gradients(network)
+    statistics = shared_statistics(rank)
     torch.distributed.destroy_process_group()
-    return {"sizes": sizes, "sent_within": sent_within, "mean": found, "own": own}
+    return {"sizes": sizes, "sent_within": sent_within, "mean": found, "own": own, "statistics": statistics}
+
+
+def shared_statistics(rank):
+    """Means of a normalisation in training, of its average over time, and of one whose statistics are not trained."""
+    norms = nn.ModuleList([nn.BatchNorm1d(8, momentum=1.0), nn.BatchNorm1d(8).eval()])
+    norms[0](batches()[rank])
+    norms[1].running_mean.fill_(rank)
+    average = {name: value + rank for name, value in norms.state_dict().items()}
+    share_statistics(norms, average)
+    return [
+        norms[0].running_mean.tolist(),
+        average["0.running_mean"].tolist(),
+        norms[1].running_mean.tolist(),
+    ]
 
 
 # Early, `late` sets out within the pass; `early` behind `idle`, which never gets ready, waits for the end.
@@ -83,6 +98,12 @@ def test_gradients_of_two_processes_become_their_mean_whatever_the_order_and_gap
                 torch.tensor(value).flatten().tolist(), abs=1e-7
             )
         assert one["own"] == own
+    middle = torch.stack(batches()).mean((0, 1))
+    for rank, one in enumerate(found):
+        torch.testing.assert_close(
+            torch.tensor(one["statistics"]),
+            torch.stack([middle, middle + 0.5, torch.full((8,), float(rank))]),
+        )
 
 
 if __name__ == "__main__":

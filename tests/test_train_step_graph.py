@@ -10,6 +10,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from deca_cli.train.objectives.detail import DetailObjective
 from deca_cli.train.processes import Process, joined_processes
 from deca_cli.train.progress import Watchers
 from deca_cli.train.stages import codes_of, make_stage
-from deca_cli.train.step_graph import RecordedStep
+from deca_cli.train.step_graph import WARM_UP, RecordedStep, Recording
 from deca_cli.train.step_parts import records_steps, set_learning_rate
 from train_toys import ToyStage, toy_loop
 
@@ -240,6 +241,45 @@ def test_where_steps_cannot_be_recorded_auto_goes_on_with_ordinary_ones_and_says
             with pytest.raises(DeviceError, match="cannot be recorded"):
                 loop.run()
         assert stage.calls == done
+
+
+class Recorded:
+    """In place of a process of two, of which the other one could record its step, or could not."""
+
+    def __init__(self, *, other: bool) -> None:
+        self.other, self.told = int(other), []
+
+    def gather(self, value):
+        self.told.append(value)
+        return [value, self.other]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "refusal"),
+    [(True, True, None), (True, False, "in process 1"), (False, True, "here"), (False, False, "here")],
+)
+def test_either_all_processes_replay_recorded_steps_or_none_does(own, other, refusal, monkeypatch):
+    replays, process = [], Recorded(other=other)
+    graph = SimpleNamespace(replay=lambda: replays.append(1))
+
+    def record(step: RecordedStep, inputs: tuple[torch.Tensor, ...]) -> Recording:
+        del step
+        if not own:
+            raise DeviceError("This step cannot be recorded here.")
+        return Recording(graph, tuple(value.clone() for value in inputs), {})
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda *_: None)
+    monkeypatch.setattr(RecordedStep, "_record", record)
+    step = RecordedStep(lambda *_: {}, process)
+    step.steps = WARM_UP
+    if refusal is None:
+        step(batch(), ORDER)
+        step(batch(), ORDER)
+    else:
+        with pytest.raises(DeviceError, match=refusal):
+            step(batch(), ORDER)
+    assert len(replays) == (0 if refusal else 2)
+    assert process.told == [int(own)]  # asked once, whatever happened
 
 
 if __name__ == "__main__":

@@ -182,13 +182,17 @@ class TrainingLoop:
             values = mean_over_processes(terms, self.process)
             if log is not None:
                 self._tell(log, values, done, pace)
+        validates = train.val_steps > 0 and (self.step % train.val_steps == 0 or ends)
+        saves = self.step % train.checkpoint_steps == 0 or ends
+        if validates or saves:
+            self.train_step.share_statistics(*([] if self.average is None else [self.average.state]))
         if log is None:
             return
         if pictures is not None:
             log.show(self.step, pictures)
-        if train.val_steps > 0 and (self.step % train.val_steps == 0 or ends):
+        if validates:
             self._validate(log)
-        if self.step % train.checkpoint_steps == 0 or ends:
+        if saves:
             self._save(log)
 
     def _validate(self, log: RunLog) -> None:

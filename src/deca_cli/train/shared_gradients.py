@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
@@ -25,6 +26,22 @@ def share_start(network: nn.Module) -> None:
         some = [value for value in state if value.is_floating_point() == kind]
         if some:
             _in_one_message(some, lambda message: torch.distributed.broadcast(message, 0))
+
+
+@torch.no_grad()
+def share_statistics(network: nn.Module, *averages: Mapping[str, Tensor]) -> None:
+    """Give all processes the mean of their running statistics of batch normalisation in training.
+
+    Args:
+        network: whose statistics are changed.
+        averages: of the network's state over time, by its names; changed as well.
+    """
+    norms = [name for name, one in network.named_modules() if isinstance(one, _BatchNorm) and one.training]
+    state = network.state_dict()
+    names = [f"{norm}.{kind}" for norm in norms for kind in ("running_mean", "running_var")]
+    some = [values[name].detach() for values in (state, *averages) for name in names if name in state]
+    if some:
+        _in_one_message(some, _mean)
 
 
 class SharedGradients:

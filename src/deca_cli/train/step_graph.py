@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from deca_cli.train.processes import Process
+
 WARM_UP = 4  # ordinary steps first: kernels are compiled and chosen, the optimizer gets its memory
 
 
@@ -33,10 +35,11 @@ class RecordedStep:
     Args:
         update: a batch and its order -> detached terms, after the weights have moved. It must not wait for the device, and
             read nothing that changes from step to step but its arguments and tensors that are changed in place.
+        process: this one among all. Either all replay or none does: messages of a replay would not meet those of an ordinary step.
     """
 
-    def __init__(self, update: Callable[[PersonBatch, Tensor], dict[str, Tensor]]) -> None:
-        self.update, self.steps = update, 0
+    def __init__(self, update: Callable[[PersonBatch, Tensor], dict[str, Tensor]], process: Process) -> None:
+        self.update, self.process, self.steps = update, process, 0
         self.side = torch.cuda.Stream()
         self.recording: Recording | None = None
 
@@ -44,14 +47,14 @@ class RecordedStep:
         """One step; the terms stay valid after the next one.
 
         Raises:
-            DeviceError: the step cannot be recorded.
+            DeviceError: the step cannot be recorded, in this process or in another one; then all raise it.
         """
         self.steps += 1
         if self.steps <= WARM_UP:
             return self._aside(batch, order)
         inputs = (batch.images, batch.landmarks, batch.masks, order)
         if self.recording is None:
-            self.recording = self._record(inputs)
+            self.recording = self._record_together(inputs)
         for place, value in zip(self.recording.inputs, inputs, strict=True):
             place.copy_(value)
         self.recording.graph.replay()
@@ -64,6 +67,21 @@ class RecordedStep:
             terms = self.update(batch, order)
         torch.cuda.current_stream().wait_stream(self.side)
         return terms
+
+    def _record_together(self, inputs: tuple[Tensor, ...]) -> Recording:
+        """Recording sends no message itself, so all processes get to where they agree."""
+        try:
+            recording = self._record(inputs)
+        except DeviceError:
+            self.process.gather(0)
+            raise
+        recorded = self.process.gather(1)
+        if not all(recorded):
+            raise DeviceError(
+                f"This step cannot be recorded as a CUDA graph in process {recorded.index(0)}, so no process replays it. "
+                "Train without it: --set train.cuda_graphs=false."
+            )
+        return recording
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Recording:
         places = tuple(value.clone() for value in inputs)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from deca_cli.errors import DeviceError
-from deca_cli.train.shared_gradients import SharedGradients, share_start
+from deca_cli.train.shared_gradients import SharedGradients, share_start, share_statistics
 from deca_cli.train.shared_norm import share_norms
 from deca_cli.train.step_graph import RecordedStep
 from deca_cli.train.step_parts import (
@@ -20,7 +20,7 @@ from deca_cli.train.step_parts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -57,7 +57,9 @@ class TrainingStep:
         stage.tune(self.optimizer)
         self.recorded: RecordedStep | None = None
         if records_steps(train, process):
-            self.recorded = RecordedStep(lambda batch, order: self._update(batch, order, shows=False)[0])
+            self.recorded = RecordedStep(
+                lambda batch, order: self._update(batch, order, shows=False)[0], process
+            )
 
     @property
     def learning_rate(self) -> float:
@@ -94,6 +96,15 @@ class TrainingStep:
                     raise
                 self.tell(f"ordinary steps from here on. {error}")
         return self._update(batch, order, shows=shows)
+
+    def share_statistics(self, *averages: Mapping[str, Tensor]) -> None:
+        """Before weights are looked at or saved, in all processes: where each normalises over its own batch, average what it saw.
+
+        Args:
+            averages: states over time whose statistics are averaged as well.
+        """
+        if self.shared is not None and not self.train.sync_batch_norm:
+            share_statistics(self.stage.trained, *averages)
 
     def close(self) -> None:
         """No step follows. Before the processes part: a recorded step holds on to what connects them."""
