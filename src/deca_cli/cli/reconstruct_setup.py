@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
+    from deca_cli.networks.inference import Precision
     from deca_cli.packs.store import Pack
     from deca_cli.pipeline.captures import Decoder
     from deca_cli.pipeline.crew import Crew
@@ -98,6 +99,16 @@ def prepare(job: Job, share: Share, photos: int, console: Console, crew: Crew | 
         detector=job.settings.detector,
         crew=crew,
     )
+    decoder = _load_decoder(job, share, console, device=device, precision=precision, draw_on=draw_on)
+    if job.compiled:
+        _warm_up(decoder, pace, console)
+    return Setup(decoder, pace, precision)
+
+
+def _load_decoder(
+    job: Job, share: Share, console: Console, *, device: torch.device, precision: Precision, draw_on: str
+) -> Decoder:
+    """Load the model, say what it is and what it lacks, and compile the kernels."""
     from deca_cli.export import OF_THE_MESH
     from deca_cli.networks.inference import ready_deca
     from deca_cli.packs.folders import best_installed
@@ -120,10 +131,7 @@ def prepare(job: Job, share: Share, photos: int, console: Console, crew: Crew | 
     _compile_kernels(console)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
     whole = not OF_THE_MESH.isdisjoint(job.settings.formats)
-    decoder = Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
-    if job.compiled:
-        _warm_up(decoder, pace, console)
-    return Setup(decoder, pace, precision)
+    return Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
 
 
 def _compile_kernels(console: Console) -> None:
