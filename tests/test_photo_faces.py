@@ -279,3 +279,9 @@ def test_faces_are_found_in_nearly_all_real_photos(photos_dir):
         for name, entry in entries
     )
     assert found >= 0.95 * len(entries)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 3000), (3000, 1), (4, 3000), (10, 10000)])
+def test_a_photo_as_slim_as_a_line_shows_no_face(height, width):
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    assert lbp.find_with_cascade(Photo(noise, Path("line.png"), "line")) == []

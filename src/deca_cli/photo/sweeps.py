@@ -84,7 +84,8 @@ def grey_copies(photo: Photo, passes: Sequence[Pass]) -> dict[int, np.ndarray]:
         # Whole factors are much quicker; the few pixels that they cut off at the right and below do not matter.
         whole = int(max(source.shape[:2]) / long_side)
         if whole >= 2:
-            size = (source.shape[1] // whole, source.shape[0] // whole)
+            # A photo slimmer than such a factor keeps one row or column.
+            size = (max(source.shape[1] // whole, 1), max(source.shape[0] // whole, 1))
             source = source[: size[1] * whole, : size[0] * whole]
             source = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
         scale = long_side / max(source.shape[:2])
