@@ -12,10 +12,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deca_cli.errors import DecaError, InputError
+from deca_cli.errors import DecaError, InputError, OutputError
 from deca_cli.export.names import result_names
 from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
-from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, StoppedError, detector_of
+from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, detector_of
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.decoding import decode_together
 from deca_cli.pipeline.encoding import Batches
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.captures import Decoder
     from deca_cli.pipeline.settings import Settings
 
+STOPPED = (
+    "the run was stopped because a worker process could not finish what it was writing. "
+    "Run the same command again with --resume."
+)
 BYTES_IN_FLIGHT = 10**9  # of photos between reading and writing; one photo may be larger
 
 
@@ -113,6 +117,7 @@ class _Flow:
         self.ahead: deque[Task] = deque()  # begun, in order, but in no group yet
         self.groups: list[_Group] = []  # being fitted
         self.flying: deque[Task] = deque()  # begun, in order, and not given out
+        self.passed_over = False  # whether a photo was left out because the run ends
 
     def run(self, photos: Sequence[Path], names: Sequence[Sequence[str]]) -> Iterator[Outcome]:
         pairs = zip(photos, names, strict=True)
@@ -129,6 +134,8 @@ class _Flow:
         except (Exception, KeyboardInterrupt):
             yield from self._written()
             raise
+        if self.passed_over:
+            raise OutputError(STOPPED)
 
     def _begin(self, earlier: Earlier | None) -> bool:
         """Let photos be read, as many as there is room for; whether there was any."""
@@ -231,6 +238,10 @@ class _Flow:
         """Outcomes in order, of all that are over."""
         while self.flying and self.flying[0].over:
             task = self.flying[0]
+            if task.not_begun:  # a later photo's error has stopped the run; that one is told
+                self.flying.popleft()
+                self.passed_over = True
+                continue
             outcome, ending = self._outcome(task)
             self.flying.popleft()
             self.bytes_in_flight -= task.bytes_guess
@@ -244,14 +255,12 @@ class _Flow:
         In order, too; what was not begun is not given out.
         """
         self.crew.slate.stop()
-        while any(task.saving is not None and not task.saving.done for task in self.flying):
+        while any(task.saving is not None and self.crew.has(task.saving) for task in self.flying):
             self.crew.take(wait=True)
+        self.crew.take(wait=False)  # the last words of workers that are gone
         for task in self.flying:
-            if task.outcome is None and not task.fitted:
-                continue
-            if task.saving is not None and isinstance(task.saving.error, StoppedError):
-                continue
-            yield self._outcome(task)[0]
+            if task.over and not task.not_begun:
+                yield self._outcome(task)[0]
 
     def _outcome(self, task: Task) -> tuple[Outcome, BaseException | None]:
         """What became of a photo, and the error that ends the run with it, if there is one."""

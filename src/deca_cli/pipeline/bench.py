@@ -18,6 +18,7 @@ from deca_cli.photo.crop import cut_square
 from deca_cli.photo.detectors import choose_detector
 from deca_cli.photo.sighting import Sighting, look_again, sight
 from deca_cli.pipeline.resume import face_folder
+from deca_cli.pipeline.stopped import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from deca_cli.photo.read import Photo
     from deca_cli.pipeline.settings import Settings
     from deca_cli.pipeline.slate import Slate
-
-
-class StoppedError(Exception):
-    """Something that was not begun because the run ends."""
 
 
 class Bench:

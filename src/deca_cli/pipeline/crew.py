@@ -7,46 +7,26 @@ breaks off a message in its middle, and a busy worker never holds up the main th
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import deque
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deca_cli.errors import InputError
-from deca_cli.pipeline.bench import Bench, Drop, Shared, Sight, detector_of
-from deca_cli.pipeline.forks import fork_context, start_early
-from deca_cli.pipeline.serve import RemoteError, Waiting, answers_to, serve
+from deca_cli.errors import DeviceError, InputError
+from deca_cli.pipeline.bench import Drop, Shared, Sight, detector_of
+from deca_cli.pipeline.forks import start_early
 from deca_cli.pipeline.slate import Slate
+from deca_cli.pipeline.stopped import StoppedError
+from deca_cli.pipeline.worker import Pending, ProcessWorker, ThreadWorker, Worker, do_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from deca_cli.pipeline.bench import Request
-    from deca_cli.pipeline.serve import Asked, Message
+    from deca_cli.pipeline.serve import Message
     from deca_cli.pipeline.settings import Settings
-
-
-@dataclass(eq=False)
-class Pending:
-    """A request on its way."""
-
-    request: Request
-    done: bool = False
-    value: Any = None
-    error: BaseException | None = None
-
-    def result(self) -> Any:  # noqa: ANN401 - as the request says
-        """The answer.
-
-        Raises:
-            Exception: what doing it raised.
-        """
-        if self.error is not None:
-            raise self.error
-        return self.value
 
 
 class Crew:
@@ -60,26 +40,29 @@ class Crew:
 
     def __init__(self, size: int, *, processes: bool, drawing: bool = False) -> None:
         self.slate = Slate.for_processes() if processes else Slate()
-        self.replies: SimpleQueue[tuple[_Worker, Message | None]] = SimpleQueue()
+        self.replies: SimpleQueue[tuple[Worker, Message | None]] = SimpleQueue()
         self.outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.tickets = count(1)
         self.shared: Shared | None = None
         if processes:
             start_early(drawing=drawing)
-            Thread(target=_do_all, args=(self.outbox,), name="send", daemon=True).start()
+            Thread(target=do_all, args=(self.outbox,), name="send", daemon=True).start()
         self.begun: dict[
             int, tuple[int, Pending]
         ] = {}  # photos that are being read already: by whom, and the answer
-        kind = _Process if processes else _Thread
-        self.workers: list[_Worker] = [kind(self) for _ in range(size)]
+        self.suspects: deque[Pending] = deque()  # one of them made a worker crash
+        self.alone: Worker | None = None  # who does a suspect
+        kind = ProcessWorker if processes else ThreadWorker
+        self.workers: list[Worker] = [kind(self) for _ in range(size)]
 
     def __enter__(self) -> Crew:  # noqa: PYI034 - Python 3.10 has no Self
         return self
 
     def __exit__(self, *_: object) -> None:
         self.slate.stop()
-        for worker in self.workers:
-            worker.end()
+        for worker in (*self.workers, self.alone):
+            if worker is not None:
+                worker.end()
         self.outbox.put(None)
         self.slate.close()
 
@@ -101,11 +84,27 @@ class Crew:
     def post(self, index: int, requests: Sequence[Request]) -> list[Pending]:
         """Ask a worker; requests that are asked together are answered together."""
         pending = {next(self.tickets): Pending(request) for request in requests}
-        self.workers[index].ask(pending)
+        worker = self.workers[index]
+        if worker.gone and self.slate.stopped:
+            _give_up(pending.values())  # nobody takes its place any more
+        else:
+            worker.ask(pending)
         return list(pending.values())
 
+    def has(self, pending: Pending) -> bool:
+        """Whether somebody alive is still to answer it."""
+        return any(
+            pending in worker.asked.values()
+            for worker in (*self.workers, self.alone)
+            if worker is not None and not worker.gone
+        )
+
     def take(self, *, wait: bool) -> bool:
-        """Take all answers that are there, perhaps after waiting for the first; whether there was one."""
+        """Take all answers that are there, perhaps after waiting for the first; whether there was one.
+
+        Raises:
+            DeviceError: workers cannot be started.
+        """
         taken = False
         while True:
             try:
@@ -116,139 +115,81 @@ class Crew:
             if message is None:
                 self._redo(worker)
             else:
-                worker.hear(message)
+                self._hear(worker, message)
 
-    def _redo(self, dead: _Worker) -> None:
-        """Replace a worker that has crashed; what it was asked is asked of fresh ones, one by one, to find the cause."""
-        if dead not in self.workers:
-            return
-        self.workers[self.workers.index(dead)] = self._replacement(self.replies)
-        for pending in dead.asked.values():
-            if isinstance(pending.request, Drop | Shared):
-                pending.done = True  # what is gone is forgotten
-            else:
-                self._alone(pending)
+    def _redo(self, dead: Worker) -> None:
+        """Replace a worker that has ended; what it was asked is asked of fresh ones, one by one, to find the cause.
 
-    def _replacement(self, replies: SimpleQueue) -> _Worker:
-        worker = _Process(self, replies)
-        if self.shared is not None:
-            worker.ask({next(self.tickets): Pending(self.shared)})
-        return worker
-
-    def _alone(self, pending: Pending) -> None:
-        """Have something done by a process of its own."""
-        replies: SimpleQueue[tuple[_Worker, Message | None]] = SimpleQueue()
-        worker = self._replacement(replies)
-        worker.ask({next(self.tickets): pending})
-        while not pending.done:
-            _, message = replies.get()
-            if message is None:
+        Raises:
+            DeviceError: its replacement could not be started either.
+        """
+        if dead is not self.alone and dead not in self.workers:
+            return  # it was sent home
+        if self.slate.stopped:
+            _give_up(dead.asked.values())
+        elif not dead.met:
+            self._start_again(dead)
+        elif dead is self.alone:
+            for pending in dead.asked.values():
                 pending.done, pending.error = True, _crash(pending.request)
-            else:
-                worker.hear(message)
-        worker.end()
+            self._next_alone()
+        else:
+            self._replace(dead, ProcessWorker(self))
+            for pending in dead.asked.values():
+                if isinstance(pending.request, Drop | Shared):
+                    pending.done = True  # what is gone is forgotten
+                else:
+                    self.suspects.append(pending)
+            if self.alone is None:
+                self._next_alone()
+
+    def _replace(self, dead: Worker, fresh: Worker) -> None:
+        if dead is self.alone:
+            self.alone = fresh
+        else:
+            self.workers[self.workers.index(dead)] = fresh
+        if self.shared is not None:
+            fresh.ask({next(self.tickets): Pending(self.shared)})
+
+    def _start_again(self, dead: Worker) -> None:
+        """Try once more with a worker that never got as far as its work; no photo is to blame for that."""
+        if dead.again:
+            self.slate.stop()
+            _give_up(dead.asked.values())
+            raise _not_started(len(self.workers), dead.failure)
+        fresh = ProcessWorker(self)
+        fresh.again = True
+        self._replace(dead, fresh)
+        for ticket, pending in dead.asked.items():
+            fresh.ask({ticket: pending})
+
+    def _next_alone(self) -> None:
+        """Have the next suspect done by a process of its own."""
+        self.alone = None
+        if self.suspects:
+            self.alone = fresh = ProcessWorker(self)
+            if self.shared is not None:
+                fresh.ask({next(self.tickets): Pending(self.shared)})
+            fresh.ask({next(self.tickets): self.suspects.popleft()})
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        worker.hear(message)
+        if worker is self.alone and message and not worker.asked:
+            worker.send_home()
+            self._next_alone()
 
 
-class _Worker:
-    """One worker as seen from the main thread."""
-
-    def __init__(self) -> None:
-        self.asked: dict[int, Pending] = {}
-
-    @property
-    def busy(self) -> int:
-        """How many requests it has still to answer, but for quick ones."""
-        return sum(not pending.request.quick for pending in self.asked.values())
-
-    def ask(self, pending: dict[int, Pending]) -> None:
-        self.asked |= pending
-        self._send([(ticket, one.request) for ticket, one in pending.items()])
-
-    def hear(self, message: Message) -> None:
-        """Take the answers in."""
-        for ticket, value, error in message:
-            pending = self.asked.pop(ticket)
-            pending.done, pending.value = True, value
-            pending.error = error.unpacked() if isinstance(error, RemoteError) else error
-
-    def _send(self, message: Asked) -> None:
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Let it finish what it is doing, and wait for that."""
-        raise NotImplementedError
+def _give_up(pending: Iterable[Pending]) -> None:
+    for one in pending:
+        one.done, one.error = True, StoppedError()
 
 
-class _Thread(_Worker):
-    """A worker in this process: one thread, and another one for quick requests."""
-
-    def __init__(self, crew: Crew) -> None:
-        super().__init__()
-        self.bench, self.replies = Bench(crew.slate), crew.replies
-        self.queues = {quick: Waiting() for quick in (False, True)}
-        self.threads = [
-            Thread(target=self._work, args=(queue,), name="work", daemon=True)
-            for queue in self.queues.values()
-        ]
-        for thread in self.threads:
-            thread.start()
-
-    def _work(self, queue: Waiting) -> None:
-        while (message := queue.get()) is not None:
-            self.replies.put((self, answers_to(message, self.bench, remote=False)))
-
-    def _send(self, message: Asked) -> None:
-        self.queues[message[0][1].quick].put(message)
-
-    def end(self) -> None:
-        for queue in self.queues.values():
-            queue.put(None)
-        for thread in self.threads:
-            thread.join()
-
-
-class _Process(_Worker):
-    """A worker in a process of its own; it is started by the thread that sends, as that may take a second."""
-
-    def __init__(self, crew: Crew, replies: SimpleQueue | None = None) -> None:
-        super().__init__()
-        self.outbox, self.replies = crew.outbox, replies or crew.replies
-        context = fork_context()
-        self.connection, self.there = context.Pipe()
-        self.process = context.Process(target=serve, args=(self.there, crew.slate), daemon=True)
-        self.receiver = Thread(target=self._receive, name="receive", daemon=True)
-        self.receiver.start()
-        self.outbox.put(self.start)
-
-    def start(self) -> None:
-        """Start the process."""
-        try:
-            self.process.start()
-        finally:
-            self.there.close()  # so that the end of the process is the end of the connection
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                message = self.connection.recv()
-            except (EOFError, OSError):
-                self.replies.put((self, None))
-                return
-            self.replies.put((self, message))
-
-    def _send(self, message: Asked) -> None:
-        self.outbox.put(lambda: self.connection.send(message))
-
-    def end(self) -> None:
-        self.outbox.put(lambda: self.connection.send(None))
-        self.receiver.join()
-
-
-def _do_all(outbox: SimpleQueue[Callable[[], None] | None]) -> None:
-    """Send messages to processes, in their order, until None comes."""
-    while (action := outbox.get()) is not None:
-        with suppress(OSError):  # it has crashed, or could not be started; whoever receives from it knows
-            action()
+def _not_started(size: int, failure: Exception | None) -> DeviceError:
+    why = f" ({type(failure).__name__}: {failure})" if failure is not None else ""
+    return DeviceError(
+        f"worker processes cannot be started here{why}, {size} were wanted: this machine allows no more processes, "
+        "or memory is short. Use fewer: --threads 2."
+    )
 
 
 def _crash(request: Request) -> InputError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
-from multiprocessing import forkserver
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 # Loaded once, in the process that the others are copies of.
@@ -24,7 +26,29 @@ def start_early(*, drawing: bool) -> None:
     context = fork_context()
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload([*PRELOADED, PRELOADED_TO_DRAW] if drawing else PRELOADED)
+        _run_server()
+
+
+def _run_server() -> None:
+    """Start the fork server; Ctrl-C while it loads is for the main process alone, else it would break off."""
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # lets interrupts through again when it starts, so it starts before
+    with without_interrupts():
         forkserver.ensure_running()
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits, in this thread and for ever in the processes that it starts."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def fork_context() -> SpawnContext | ForkServerContext:

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from deca_cli.packs.store import Pack
     from deca_cli.photo.crop import Crop, PixelBox, Square
     from deca_cli.photo.face import Face
-    from deca_cli.pipeline.crew import Crew, Pending
+    from deca_cli.pipeline.crew import Crew
     from deca_cli.pipeline.encoding import Batches
     from deca_cli.pipeline.fit import Fit, Steps
     from deca_cli.pipeline.pages import Page, Pages
     from deca_cli.pipeline.settings import Settings
     from deca_cli.pipeline.task import Task
+    from deca_cli.pipeline.worker import Pending
 
     Waiting = Generator[Callable[[], bool], None, Any]  # of what is to be true before it goes on
 

@@ -98,8 +98,9 @@ def serve(connection: Connection, slate: Slate) -> None:
             slate.stop()  # the main process was killed: what is begun is finished, nothing more
         waiting.put(None)
 
-    Thread(target=receive, name="receive", daemon=True).start()
     try:
+        connection.send([])  # here, so whatever ends this process from now on is what it is asked to do
+        Thread(target=receive, name="receive", daemon=True).start()
         while (message := waiting.get()) is not None:
             answer(message)
     except OSError:
@@ -108,6 +109,7 @@ def serve(connection: Connection, slate: Slate) -> None:
 
 def _begin() -> None:
     """One thread each, behind the main process, which must never wait; and Ctrl-C is for that to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import cv2
 
     if hasattr(os, "nice"):
@@ -115,5 +117,4 @@ def _begin() -> None:
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

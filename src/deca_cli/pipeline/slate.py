@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deca_cli.errors import OutputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,7 @@ class Slate:
     def for_processes() -> Slate:
         """A new one that can be shared."""
         descriptor = _file_in_memory()
-        os.ftruncate(descriptor, HEADER)
+        _make_long(descriptor, HEADER)
         return Slate(descriptor)
 
     def __reduce__(self) -> tuple[Callable[..., Slate], tuple[object, ...]]:
@@ -61,7 +63,7 @@ class Slate:
             return np.empty(shape, np.float32)
         size = HEADER + 4 * int(np.prod(shape))
         if os.fstat(self.descriptor).st_size < size:
-            os.ftruncate(self.descriptor, size)
+            _make_long(self.descriptor, size)
         memory = mmap.mmap(self.descriptor, size)
         return np.frombuffer(memory, np.float32, offset=HEADER).reshape(shape)
 
@@ -69,6 +71,24 @@ class Slate:
         """Give the file back; what is mapped stays until nobody uses it."""
         if self.descriptor is not None:
             os.close(self.descriptor)
+
+
+def _make_long(descriptor: int, size: int) -> None:
+    """Give the file a size; on a disk with its room taken now, since writing to a mapped file on a full disk kills a process.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    if hasattr(os, "memfd_create") or not hasattr(os, "posix_fallocate"):
+        os.ftruncate(descriptor, size)
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise OutputError(
+            f"the folder for temporary files, {tempfile.gettempdir()}, has no room for {size} bytes ({error.strerror}). "
+            "Make room there, or set TMPDIR to a folder that has."
+        ) from error
 
 
 def _file_in_memory() -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deca_cli.pipeline.clock import Clock
+from deca_cli.pipeline.stopped import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
     from deca_cli.export.summary import Outcome
     from deca_cli.photo.sighting import Sighting
-    from deca_cli.pipeline.crew import Pending
     from deca_cli.pipeline.fit import Fit
+    from deca_cli.pipeline.worker import Pending
 
 BYTES_OF_A_PIXEL = 3
 PIXELS_OF_A_BYTE = 8  # of a photo's file, roughly, for a good JPEG
@@ -42,6 +43,12 @@ class Task:
     def over(self) -> bool:
         """Whether all is known and written."""
         return self.outcome is not None or (self.fitted and (self.saving is None or self.saving.done))
+
+    @property
+    def not_begun(self) -> bool:
+        """Whether it was left alone because the run ends."""
+        errors = (self.error, self.saving.error if self.saving is not None else None)
+        return any(isinstance(error, StoppedError) for error in errors)
 
 
 def bytes_guess(path: Path) -> int:
