@@ -6,6 +6,7 @@ import shutil
 import time
 
 import pytest
+from rich.progress import Progress
 
 from deca_cli.photo import sighting
 from deca_cli.pipeline.crew import Crew
@@ -121,3 +122,26 @@ def test_an_interrupted_run_keeps_what_is_done_and_can_be_resumed(run, tmp_path,
     statuses = [photo["status"] for photo in summary_of(tmp_path / "out")["photos"]]
     assert 0 < done < 12
     assert statuses == ["resumed"] * done + ["done"] * (12 - done)
+
+
+def test_ctrl_c_while_an_outcome_is_told_loses_none_that_is_written(run, tmp_path, monkeypatch):
+    photos = [make_photo(tmp_path / f"{name}.png") for name in "abcd"]
+    real, told = Progress.update, []
+
+    def update(self, *given: object, **named: object) -> None:
+        told.append(1)
+        if len(told) == 1:
+            for _ in range(1000):
+                if len(list((tmp_path / "out").glob("*/params.json"))) == len(photos):
+                    break
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        real(self, *given, **named)
+
+    monkeypatch.setattr(Progress, "update", update)
+    result = run(*photos)
+    assert result.exit_code == 130
+    assert "interrupted after 4 of 4" in message_of(result)
+    summary = summary_of(tmp_path / "out")
+    assert summary["interrupted"] is True
+    assert [photo["status"] for photo in summary["photos"]] == ["done"] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from deca_cli.photo.inputs import find_inputs
 from deca_cli.pipeline.ahead import crew_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from deca_cli.export.summary import Outcome
@@ -62,8 +63,7 @@ def _run(run: Run, console: Console) -> int:
     """Do a job that is set up."""
     photos = run.photos
     try:
-        for outcome in _with_progress(run, console):
-            run.outcomes.append(outcome)  # one by one: what is done must be kept when Ctrl-C ends the loop
+        _reconstruct(run, console)
     except KeyboardInterrupt:
         run.write(interrupted=True)
         say_error(
@@ -124,8 +124,8 @@ class Run:
             write_part(job.output, part, self.outcomes, run=described)
 
 
-def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
-    """Give out the outcomes while a bar shows how far it is; say at once what was skipped or looks doubtful."""
+def _reconstruct(run: Run, console: Console) -> None:
+    """Collect the outcomes while a bar shows how far it is; say at once what was skipped or looks doubtful."""
     from deca_cli.pipeline.batch import reconstruct
 
     columns = (
@@ -152,14 +152,37 @@ def _with_progress(run: Run, console: Console) -> Iterator[Outcome]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Photos", total=len(photos), rate="")
         started = time.perf_counter()
-        for done, outcome in enumerate(outcomes, 1):
+
+        def collect(outcome: Outcome) -> None:
+            run.outcomes.append(
+                outcome
+            )  # one by one and first: what is done must be kept when Ctrl-C ends the loop
+            done = len(run.outcomes)
             rate = done / (time.perf_counter() - started)
             progress.update(task, completed=done, rate=f"{rate:.1f} photos/s")
             if outcome.skipped:
                 say(console, f"skipped: {outcome.reason}", style="yellow")
             if outcome.warning:
                 say(console, f"doubtful: {outcome.warning}", style="yellow")
-            yield outcome
+
+        try:
+            for outcome in outcomes:
+                collect(outcome)
+        except KeyboardInterrupt as stop:
+            _collect_rest(outcomes, stop, collect)
+            raise
+
+
+def _collect_rest(
+    outcomes: Iterator[Outcome], stop: KeyboardInterrupt, collect: Callable[[Outcome], None]
+) -> None:
+    """Ctrl-C may have come while an outcome was told: let the pipeline know, and take what is written by then."""
+    if not isinstance(outcomes, Generator):
+        return
+    with suppress(KeyboardInterrupt, StopIteration):  # raised again when there is nothing more
+        collect(outcomes.throw(stop))
+        for outcome in outcomes:
+            collect(outcome)
 
 
 def _closing_table(run: Run) -> None:
