@@ -53,6 +53,7 @@ def write_detail_obj(folder: Path, detail: Detail, material: str | None, comment
     kept, number = _welded(detail.vertices)
     normals = np.zeros((len(kept), 3))
     np.add.at(normals, number, _normals_at(detail))
+    normals = _turned_to_faces(_unit(normals), detail.vertices[kept], number[detail.faces])
     return write_obj(
         folder / "head_detail.obj",
         detail.vertices[kept],
@@ -61,7 +62,7 @@ def write_detail_obj(folder: Path, detail: Detail, material: str | None, comment
         detail.faces,
         material=material,
         comments=comments,
-        normals=_unit(normals),
+        normals=normals,
     )
 
 
@@ -87,7 +88,23 @@ def _normals_at(detail: Detail) -> np.ndarray:
     return _unit(detail.normals[:, rows, columns].T)
 
 
+def _turned_to_faces(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals [N, 3]; where one looks away from a face around it, as in sharp folds, the faces' mean by angle."""
+    import numpy as np
+
+    corners = vertices[faces].astype(np.float64)  # [F, 3, 3]
+    edges = _unit(np.roll(corners, -1, axis=1) - corners)
+    flat = _unit(np.cross(edges[:, 0], edges[:, 1]))
+    angles = np.arccos(np.clip(-(edges * np.roll(edges, 1, axis=1)).sum(axis=2), -1, 1))
+    mean = np.zeros((len(vertices), 3))
+    np.add.at(mean, faces, angles[..., None] * flat[:, None])
+    away = np.zeros(len(vertices), bool)
+    away[faces[(normals[faces] * flat[:, None]).sum(axis=2) < 0]] = True
+    away &= np.linalg.norm(mean, axis=1) > 1e-6  # faces may cancel out
+    return np.where(away[:, None], _unit(mean), normals)
+
+
 def _unit(normals: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6))
+    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6))
