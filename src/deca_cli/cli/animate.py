@@ -68,7 +68,7 @@ def animate(
             "--expression",
             "-e",
             metavar="smile=0.8,jawOpen=0.3",
-            help="An expression for the presets expressions and teaser; may be repeated.",
+            help="An expression for the presets expressions and teaser, amounts 0 to 2 (a wrong name lists them all); may be repeated.",
             show_default=False,
         ),
     ] = None,

@@ -55,8 +55,11 @@ def fetch_models(
 ) -> None:
     """Fetch the official DECA weights, FLAME, detectors and networks for training.
 
-    Files under a licence are fetched only after it was shown and accepted. The user name and password of the FLAME
-    site are asked for, or taken from DECA_FLAME_USERNAME and DECA_FLAME_PASSWORD; they are never stored.
+    Files under a licence are fetched only after it was shown and accepted.
+
+    User name and password of the FLAME site are asked for and never stored.
+
+    DECA_FLAME_USERNAME and DECA_FLAME_PASSWORD give them without asking.
     """
     from deca_cli.cli.fetch_models_run import Request, run
 

@@ -38,7 +38,7 @@ def transfer(
             "--expression",
             "-e",
             metavar="smile=0.8,jawOpen=0.3",
-            help="Named expressions or ARKit coefficients, such as smile=0.8,jawOpen=0.3 (a wrong name lists them all); may be repeated.",
+            help="Named expressions or ARKit coefficients, such as smile=0.8,jawOpen=0.3, amounts 0 to 2 (a wrong name lists them all); may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -100,8 +100,9 @@ def transfer(
 ) -> None:
     """Put the expression of drivers on the head of a source.
 
-    The jaw and the expression come from the driver; identity, wrinkle code, camera, light and texture stay the
-    source's, and its wrinkles follow the new expression where the model has detail networks.
+    The jaw and the expression come from the driver; the rest stays the source's.
+
+    Wrinkles follow the new expression where the model has detail networks.
     """
     from deca_cli.animate.combine import TransferRule, check_keep, parse_pose
     from deca_cli.animate.named import parse_expression
