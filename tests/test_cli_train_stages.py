@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -193,14 +194,31 @@ def test_settings_can_be_shown_without_training():
     assert "max_steps: 7" in told
 
 
-def test_the_first_request_to_stop_is_noted_and_a_second_of_its_kind_stops_at_once():
+def test_the_first_request_to_stop_is_noted_and_told_and_a_second_of_its_kind_stops_at_once(capfd):
     from deca_cli.cli.train_stages_run import _stop_requests
 
     before = signal.getsignal(signal.SIGTERM)
-    with _stop_requests() as asked:
+    with _stop_requests(quiet=False) as asked:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)  # as torchrun passes Ctrl-C on
         assert asked == [signal.SIGINT, signal.SIGTERM]
+        assert capfd.readouterr().err.count("stopping: validating and saving") == 1
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_run_that_was_asked_to_stop_says_so_and_ctrl_c_tells_it_by_the_exit_code(
+    monkeypatch, tmp_path, number, code
+):
+    def train_stage(loaded, folder, device, watchers) -> Path:
+        signal.raise_signal(number)
+        assert watchers.wants_stop()
+        return folder / "pack"
+
+    monkeypatch.setattr("deca_cli.cli.train_stages_run.train_stage", train_stage)
+    words = ["train", "pretrain", "data", "-o", str(tmp_path), "--device", "cpu"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == code
+    assert "stopped and saved; give the same command again" in result.output

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deca_cli.cli.errors import INTERRUPTED
 from deca_cli.errors import UsageError
 from deca_cli.train.config.build import Loaded, load_settings
 from deca_cli.train.config.write import settings_text
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from deca_cli.train.progress import Progress as Where
 
 ENDLESS = 10**9
+STOPPING = "\nstopping: validating and saving at the end of a step; press Ctrl-C again to stop without\n"
 PLAIN_EVERY_S = 5.0
 COLUMNS = 100  # of a line in a log
 BAR_TAKES = 62  # columns of a terminal before the values
@@ -66,16 +68,16 @@ def run(request: Request) -> None:
     settings = loaded.settings
     folder = request.output or Path(settings.output_dir or f"runs/{request.stage}")
     first = os.environ.get("RANK", "0") == "0"
-    with _display(quiet=not first) as display, _stop_requests() as asked:
+    with _display(quiet=not first) as display, _stop_requests(quiet=not first) as asked:
         watchers = Watchers(display.show, display.say, lambda: bool(asked))
         device = found_device(request.device)
         display.say(device_sentence(device))
         pack = train_stage(loaded, folder, device, watchers)
-    if not first:
-        return
-    if asked:
+    if first and asked:
         typer.echo(f"stopped and saved; give the same command again to go on. Pack so far: {pack}")
-    else:
+    if signal.SIGINT in asked:
+        raise typer.Exit(INTERRUPTED)
+    if first and not asked:
         typer.echo(f"model pack: {pack}\nuse it with: deca reconstruct PHOTO --model {folder}")
 
 
@@ -193,13 +195,15 @@ def _display(*, quiet: bool) -> Iterator[_Display]:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
+def _stop_requests(*, quiet: bool) -> Iterator[list[int]]:
     """Ctrl-C, and SIGTERM as clusters send it before the end of a job: the first one saves and stops, a second one of a kind kills."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
         if number in asked:
             raise KeyboardInterrupt
+        if not asked and not quiet:
+            os.write(2, STOPPING.encode())  # past the stream, which may be in the middle of a write
         asked.append(number)  # torchrun passes Ctrl-C on as SIGTERM, which is no second request
 
     kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
