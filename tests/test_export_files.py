@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deca_cli.errors import OutputError
-from deca_cli.export.atomic import check_writable, write_bytes, write_file
+from deca_cli.export.atomic import check_writable, make_folder, write_bytes, write_file
 from deca_cli.export.names import MAX_BYTES, result_names
 from deca_cli.export.obj import write_mtl, write_obj
 from deca_cli.export.owner import claim_folder, is_owned_by
@@ -169,3 +169,9 @@ def test_pictures_are_shrunk_only_where_they_are_larger():
     picture = np.zeros((40, 100, 3), np.uint8)
     assert shrink(picture, 100) is picture
     assert shrink(picture, 50).shape == (20, 50, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, which takes no folders")
+def test_a_place_that_takes_no_folders_is_said_to_be_one():
+    with pytest.raises(OutputError, match="the folder above does not take new folders; choose another one"):
+        make_folder(Path("/proc/foo"))

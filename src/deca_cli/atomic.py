@@ -45,6 +45,10 @@ def make_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # parents are made too, so it is the disk that refuses, as /proc does
+        raise OutputError(
+            f"cannot write {folder}: the folder above does not take new folders; choose another one with --output."
+        ) from error
     except OSError as error:
         raise output_error(folder, error) from error
     return folder
