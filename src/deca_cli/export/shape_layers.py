@@ -119,10 +119,8 @@ def _draw_squares(
 ) -> Tensor:
     """uint8 [b, 2 or 3, side / factor, side / factor] as of `_pack`, of the chosen heads."""
     import torch
-    from torch.nn import functional as F
 
     from deca_cli.render.interpolate import interpolate
-    from deca_cli.render.normals import unit
     from deca_cli.render.rasterize import rasterize
 
     device = places.device
@@ -140,9 +138,7 @@ def _draw_squares(
     fine = None
     if heads.detail_normals is not None:
         grid = interpolate(fragments, heads.uv_faces, heads.uv_corners).permute(0, 2, 3, 1)
-        stored = heads.detail_normals[index]
-        fine = F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        fine = unit(fine, dim=1)
+        fine = _looked_up(heads.detail_normals[index], grid)
     open_head = heads.clay_light is not None
     seen = _seen(normals, fragments.covered[:, None], open_head=open_head)
     return _pack(normals, fine, seen, factor, open_head=open_head)
@@ -181,14 +177,20 @@ def clay(normals: Tensor) -> Tensor:
 def _fine_normals(capture: Capture, view: View) -> Tensor:
     """The normals of the detail map at every pixel, [1, 3, h, w]."""
     import torch
+
+    from deca_cli.render.uv import uv_to_ndc
+
+    assert capture.detail is not None  # noqa: S101 - the caller has looked
+    uv = view.spread(capture.topology.uv_coordinates, capture.topology.uv_faces)
+    return _looked_up(torch.from_numpy(capture.detail.normals).to(uv.device)[None], uv_to_ndc(uv))
+
+
+def _looked_up(stored: Tensor, grid: Tensor) -> Tensor:
+    """Normals [b, 3, U, U] of the chart at a grid [b, h, w, 2], of unit length."""
     from torch.nn import functional as F
 
     from deca_cli.render.normals import unit
 
-    assert capture.detail is not None  # noqa: S101 - the caller has looked
-    uv = view.spread(capture.topology.uv_coordinates, capture.topology.uv_faces)
-    grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
-    stored = torch.from_numpy(capture.detail.normals).to(uv.device)[None]
     sampled = F.grid_sample(stored, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return unit(sampled, dim=1)  # at the chart's borders texels without a normal have been mixed in
 

@@ -47,9 +47,8 @@ class Crew:
         if processes:
             start_early(drawing=drawing)
             Thread(target=do_all, args=(self.outbox,), name="send", daemon=True).start()
-        self.begun: dict[
-            int, tuple[int, Pending]
-        ] = {}  # photos that are being read already: by whom, and the answer
+        # Photos that are being read already: by whom, and the answer.
+        self.begun: dict[int, tuple[int, Pending]] = {}
         self.suspects: deque[Pending] = deque()  # one of them made a worker crash
         self.alone: Worker | None = None  # who does a suspect
         kind = ProcessWorker if processes else ThreadWorker
@@ -134,7 +133,7 @@ class Crew:
                 pending.done, pending.error = True, _crash(pending.request)
             self._next_alone()
         else:
-            self._replace(dead, ProcessWorker(self))
+            self._replace(dead, self._fresh())
             for pending in dead.asked.values():
                 if isinstance(pending.request, Drop | Shared):
                     pending.done = True  # what is gone is forgotten
@@ -148,8 +147,13 @@ class Crew:
             self.alone = fresh
         else:
             self.workers[self.workers.index(dead)] = fresh
+
+    def _fresh(self) -> Worker:
+        """One more process, which knows what all heads share."""
+        fresh = ProcessWorker(self)
         if self.shared is not None:
             fresh.ask({next(self.tickets): Pending(self.shared)})
+        return fresh
 
     def _start_again(self, dead: Worker) -> None:
         """Try once more with a worker that never got as far as its work; no photo is to blame for that."""
@@ -157,7 +161,7 @@ class Crew:
             self.slate.stop()
             _give_up(dead.asked.values())
             raise _not_started(len(self.workers), dead.failure)
-        fresh = ProcessWorker(self)
+        fresh = self._fresh()
         fresh.again = True
         self._replace(dead, fresh)
         for ticket, pending in dead.asked.items():
@@ -167,9 +171,7 @@ class Crew:
         """Have the next suspect done by a process of its own."""
         self.alone = None
         if self.suspects:
-            self.alone = fresh = ProcessWorker(self)
-            if self.shared is not None:
-                fresh.ask({next(self.tickets): Pending(self.shared)})
+            self.alone = fresh = self._fresh()
             fresh.ask({next(self.tickets): self.suspects.popleft()})
 
     def _hear(self, worker: Worker, message: Message) -> None:

@@ -44,7 +44,10 @@ class UvChart:
 
 
 def uv_to_ndc(uv_coordinates: Tensor) -> Tensor:
-    """UV ``[T, 2]`` (u right, v up, 0 ... 1) to the picture frame ``[T, 2]`` (x right, y down, -1 ... 1)."""
+    """UV (u right, v up, 0 ... 1) to the picture frame (x right, y down, -1 ... 1).
+
+    Points ``[T, 2]`` to ``[T, 2]``, maps ``[B, 2, H, W]`` to a grid to look up at, ``[B, H, W, 2]``.
+    """
     return torch.stack((2 * uv_coordinates[:, 0] - 1, 1 - 2 * uv_coordinates[:, 1]), -1)
 
 

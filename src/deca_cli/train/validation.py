@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from deca_cli.errors import InputError, UsageError
 from deca_cli.heads.camera import project
 from deca_cli.render.normals import vertex_normals
-from deca_cli.render.uv import displaced_normals, world2uv
+from deca_cli.render.uv import displaced_normals, uv_to_ndc, world2uv
 from deca_cli.train.data.loader import PersonLoader
 from deca_cli.train.data.truth import FOLDER, Truth, read_truth
 from deca_cli.train.objectives.coarse import CoarseObjective
@@ -228,9 +228,7 @@ def landmark_error(head: HeadModel, codes: Codes, labels: Tensor) -> Tensor:
 
 def face_vertices(head: HeadModel) -> Tensor:
     """int64: the vertices within the head's own mask of the face."""
-    grid = head.uv_coordinates * head.uv_coordinates.new_tensor([2.0, -2.0]) + head.uv_coordinates.new_tensor(
-        [-1.0, 1.0]
-    )
+    grid = uv_to_ndc(head.uv_coordinates)
     mask = F.grid_sample(head.face_eye_mask[None, None], grid[None, None], align_corners=False)[0, 0, 0]
     inside = torch.zeros(head.vertex_count, dtype=torch.bool, device=mask.device)
     inside[head.faces[mask[head.uv_faces] > 0.5]] = True
