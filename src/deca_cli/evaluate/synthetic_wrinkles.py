@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deca_cli.render.normals import grid_normals, vertex_normals
+from deca_cli.render.normals import degrees_between, grid_normals, vertex_normals
 from deca_cli.render.uv import MARGIN_X, MARGIN_Y, make_chart, world2uv
 
 if TYPE_CHECKING:
@@ -72,17 +72,17 @@ class Wrinkles:
         true_shape = self.head.unposed(batch.shape, batch.expression)
         flat, truth = self._normals(true_shape, None), self._normals(true_shape, batch.displacement)
         found = self._normals(true_shape, displacement)
-        coarse_angle, detail_angle = _angles(flat, truth), _angles(found, truth)
+        coarse_angle, detail_angle = degrees_between(flat, truth), degrees_between(found, truth)
         self._count("true_shape", coarse_angle, detail_angle, self.face.expand_as(coarse_angle))
         self._count("wrinkled", coarse_angle, detail_angle, self.face & (coarse_angle > WRINKLED_DEGREES))
         guess = self.head.unposed(codes["shape"], codes["expression"])
-        rough, fine = (_angles(self._normals(guess, d), truth) for d in (None, displacement))
+        rough, fine = (degrees_between(self._normals(guess, d), truth) for d in (None, displacement))
         self._count("whole", rough, fine, self.face.expand_as(coarse_angle))
         depth, off = batch.displacement[:, 0], (displacement - batch.displacement)[:, 0]
         self._count("height", 1e3 * depth.abs(), 1e3 * off.abs(), self.face.expand_as(coarse_angle))
         elsewhere = self.head.unposed(batch.shape, batch.other_expression)
         truth = self._normals(elsewhere, batch.other_displacement)
-        rough, fine = (_angles(self._normals(elsewhere, d), truth) for d in (None, other))
+        rough, fine = (degrees_between(self._normals(elsewhere, d), truth) for d in (None, other))
         self._count("other_expression", rough, fine, self.face.expand_as(coarse_angle))
 
     def _normals(self, vertices: Tensor, displacement: Tensor | None) -> Tensor:
@@ -101,9 +101,3 @@ class Wrinkles:
     def errors(self) -> WrinkleErrors:
         """Means over everything added so far."""
         return WrinkleErrors(**{key: self.sums[key] / max(self.counts[key], 1.0) for key in self.sums})
-
-
-def _angles(one: Tensor, two: Tensor) -> Tensor:
-    """[N, 3, U, U] unit normals -> [N, U, U] degrees."""
-    sine, cosine = torch.linalg.cross(one, two, dim=1).norm(dim=1), (one * two).sum(1)
-    return torch.rad2deg(torch.atan2(sine, cosine))

@@ -94,3 +94,9 @@ def dense_grid_faces(height: int, width: int, margin_x: int, margin_y: int) -> T
     upper = torch.stack([corner, corner + width, corner + 1], -1)
     lower = torch.stack([corner + 1, corner + width, corner + width + 1], -1)
     return torch.stack([upper, lower], 1).reshape(-1, 3)
+
+
+def degrees_between(one: Tensor, two: Tensor) -> Tensor:
+    """Angles between directions [N, 3, H, W] of any length -> [N, H, W] degrees; exact for small angles, too."""
+    sine, cosine = torch.linalg.cross(one, two, dim=1).norm(dim=1), (one * two).sum(1)
+    return torch.rad2deg(torch.atan2(sine, cosine))

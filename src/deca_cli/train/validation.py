@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from deca_cli.errors import InputError, UsageError
 from deca_cli.heads.camera import project
-from deca_cli.render.normals import vertex_normals
+from deca_cli.render.normals import degrees_between, vertex_normals
 from deca_cli.render.uv import displaced_normals, uv_to_ndc, world2uv
 from deca_cli.train.data.loader import PersonLoader
 from deca_cli.train.data.truth import FOLDER, Truth, read_truth
@@ -162,8 +162,7 @@ class Validation:
             offset = (difference * weight).sum((2, 3), keepdim=True)
             found[prefix + "displacement_mm"] = ((difference - offset).abs() * weight).sum((1, 2, 3)).mean()
             normals = displaced_normals(places, directions, values, fixed, mask)
-            angle = torch.rad2deg(torch.acos(F.cosine_similarity(normals, target, dim=1).clamp(-1, 1)))
-            found[prefix + "normal_degrees"] = (angle * weight).sum((1, 2)).mean()
+            found[prefix + "normal_degrees"] = (degrees_between(normals, target) * weight).sum((1, 2)).mean()
         return found
 
     def _shapes(self, shape: Tensor, true: Tensor) -> dict[str, Tensor]:
