@@ -27,8 +27,9 @@ from reconstruct_runs import (  # noqa: F401 - fixtures
         (["--bbox", "nan,0,10,20"], "nan is none"),
         (["--faces", "none"], "largest"),
         (["--faces", "0"], "largest"),
-        (["--device", "tpu"], "tpu"),
-        (["--threads", "0"], "greater"),
+        (["--device", "tpu"], "auto, cpu or cuda"),
+        (["--threads", "0"], "whole number from 1 on"),
+        (["--batch-size", "x"], "whole number from 1 on"),
     ],
 )
 def test_wrong_options_are_refused_with_exit_code_2(run, tmp_path, arguments, complaint):

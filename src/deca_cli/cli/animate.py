@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
-from deca_cli.cli.reconstruct import Device
 from deca_cli.cli.source_options import (  # noqa: TC001 - typer reads the annotations at run time
     Box,
     Debug,
@@ -19,6 +18,7 @@ from deca_cli.cli.source_options import (  # noqa: TC001 - typer reads the annot
     Source,
     Threads,
 )
+from deca_cli.cli.values import DEVICES, choice, number
 
 LEAST_SIDE, LARGEST_SIDE = 64, 2160
 
@@ -91,11 +91,11 @@ def animate(
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(min=1, max=240, help="Frames per second.", show_default="25, or the driver's"),
+        typer.Option(**number(1, 240), help="Frames per second.", show_default="25, or the driver's"),
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.04, help="Stretch a preset or script to this duration.", show_default=False),
+        typer.Option(**number(0.04), help="Stretch a preset or script to this duration.", show_default=False),
     ] = None,
     light: Annotated[
         str,
@@ -112,7 +112,7 @@ def animate(
         ),
     ] = "portrait",
     zoom: Annotated[
-        float, typer.Option(min=0.05, max=20, help="Larger or smaller than the camera shows it.")
+        float, typer.Option(**number(0.05, 20), help="Larger or smaller than the camera shows it.")
     ] = 1.0,
     pose: Annotated[
         str | None,
@@ -128,7 +128,7 @@ def animate(
     neutral: Annotated[
         str, typer.Option(help="The driver's neutral for --relative: calmest, first, or a frame's number.")
     ] = "calmest",
-    intensity: Annotated[float, typer.Option(min=0.0, max=3.0, help="How strong the expressions are.")] = 1.0,
+    intensity: Annotated[float, typer.Option(**number(0, 3), help="How strong the expressions are.")] = 1.0,
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -147,7 +147,9 @@ def animate(
     ] = None,
     max_gap: MaxGap = 0.5,
     model: Model = None,
-    device: Annotated[Device, typer.Option(help="Where networks and renderer run.")] = Device.auto,
+    device: Annotated[
+        str, typer.Option(**choice(*DEVICES), help="Where networks and renderer run.")
+    ] = "auto",
     detector: Detector = "auto",
     bbox: Box = None,
     no_crop: NoCrop = False,
@@ -165,7 +167,7 @@ def animate(
         named=tuple(parse_expression(text) for text in expression or ()), rendering=rendering, size=size, fps=fps,
         seconds=seconds, light=light, camera=camera, zoom=zoom, pose=parse_pose(pose) if pose else None,
         relative=relative, neutral=neutral, intensity=intensity, keep=check_keep(keep or ()), composite=composite,
-        official=official, params=params, max_gap_s=max_gap, model=model, device=device.value,
+        official=official, params=params, max_gap_s=max_gap, model=model, device=device,
         settings=Settings(max_faces=1, box_px=bbox, detector=detector, whole_photo=no_crop), threads=threads,
     )  # fmt: skip
     run_job(job)

@@ -20,6 +20,7 @@ from deca_cli.cli.evaluate_options import (
     say_refused,
 )
 from deca_cli.cli.evaluate_synthetic import synthetic
+from deca_cli.cli.values import number, whole
 
 evaluate = typer.Typer(
     no_args_is_help=True,
@@ -70,7 +71,7 @@ def landmarks(
     photos: Annotated[
         Path | None, typer.Option(help="Folder with the photos, for a sheet of the worst faces in OUTPUT.")
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="How many faces that sheet shows.")] = 12,
+    worst: Annotated[int, typer.Option(**whole(0), help="How many faces that sheet shows.")] = 12,
     method: Method = None,
     output: Output = None,
     plots: Plots = True,
@@ -123,7 +124,7 @@ def feng(
     ],
     *,
     radius_factor: Annotated[
-        float, typer.Option(min=0.1, help="Size of the face region; the paper has 1.2.")
+        float, typer.Option(**number(0.1), help="Size of the face region; the paper has 1.2.")
     ] = 1.2,
     method: Method = None,
     output: Output = None,

@@ -9,7 +9,7 @@ import typer
 
 from deca_cli.cli.errors import in_a_sentence
 from deca_cli.cli.evaluate_options import Debug, Force, Method, Output, Plots, Progress, Workers
-from deca_cli.cli.reconstruct import Device
+from deca_cli.cli.values import DEVICES, choice, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +31,9 @@ def now(
     model: Annotated[
         str | None, typer.Option(help="Predict with this model first, into PREDICTIONS.")
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where --model runs.")] = Device.auto,
+    device: Annotated[str, typer.Option(**choice(*DEVICES), help="Where --model runs.")] = "auto",
     metrical: Annotated[bool, typer.Option("--metrical", help="Keep the predicted size.")] = False,
-    unit: Annotated[str, typer.Option(help="Unit of metrical predictions: m, cm or mm.")] = "m",
+    unit: Annotated[str, typer.Option(**choice("m", "cm", "mm"), help="Unit of metrical predictions.")] = "m",
     challenge: Annotated[str | None, typer.Option(help="Only this challenge.")] = None,
     image_set: Annotated[str, typer.Option(help="val or test (the list in the data set).")] = "val",
     image_list: Annotated[Path | None, typer.Option(help="Another image list.")] = None,
@@ -42,7 +42,7 @@ def now(
     method: Method = None,
     output: Output = None,
     workers: Workers = None,
-    worst: Annotated[int, typer.Option(min=0, help="How many worst images to write.")] = 5,
+    worst: Annotated[int, typer.Option(**whole(0), help="How many worst images to write.")] = 5,
     plots: Plots = True,
     force: Force = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when an image is missing.")] = False,
@@ -72,7 +72,7 @@ def now(
         data, image_set=image_set, image_list=image_list, scans=scans, scan_landmarks=scan_landmarks
     ).of_challenge(challenge)
     if model is not None:
-        _predict(model, device.value, data, opened, predictions)
+        _predict(model, device, data, opened, predictions)
     if submission is not None:
         _say_submission(write_submission(submission, opened, predictions))
         return

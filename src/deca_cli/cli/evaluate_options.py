@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deca_cli.cli.values import whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Method = Annotated[str | None, typer.Option(help="Name in the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Measure predictions that look wrong, too.")]
 Workers = Annotated[
-    int | None, typer.Option("--workers", "-j", min=1, help="Processes (default: all cores).")
+    int | None, typer.Option("--workers", "-j", **whole(1), help="Processes (default: all cores).")
 ]
 
 

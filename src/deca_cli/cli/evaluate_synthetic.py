@@ -8,19 +8,23 @@ import typer
 
 from deca_cli.cli.errors import in_a_sentence
 from deca_cli.cli.evaluate_options import Debug, Output  # noqa: TC001 - typer reads the annotations
-from deca_cli.cli.reconstruct import Device
+from deca_cli.cli.values import DEVICES, choice, whole
 
 
 @in_a_sentence
 def synthetic(
     model: Annotated[str, typer.Option(help="Model pack: open, or the folder of one.")] = "open",
     *,
-    faces: Annotated[int, typer.Option(min=2, help="How many faces are drawn.")] = 512,
+    faces: Annotated[int, typer.Option(**whole(2), help="How many faces are drawn.")] = 512,
     scans: Annotated[
-        int, typer.Option(min=0, help="How many of them are measured as scans, in millimetres.")
+        int, typer.Option(**whole(0), help="How many of them are measured as scans, in millimetres.")
     ] = 48,
-    seed: Annotated[int | None, typer.Option(help="Of the faces; the usual ones if left out.")] = None,
-    device: Annotated[Device, typer.Option(help="Where the networks and the drawing run.")] = Device.auto,
+    seed: Annotated[
+        int | None, typer.Option(**whole(0), help="Of the faces; the usual ones if left out.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(**choice(*DEVICES), help="Where the networks and the drawing run.")
+    ] = "auto",
     output: Output = None,
     debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
 ) -> None:
@@ -32,7 +36,7 @@ def synthetic(
     from deca_cli.packs.store import load_pack
     from deca_cli.pipeline.start import choose_device
 
-    pack = load_pack(model, choose_device(device.value))
+    pack = load_pack(model, choose_device(device))
     if scans > faces:
         typer.echo(
             f"Only {faces} faces are drawn, so only {faces} scans can be measured, not {scans}.", err=True

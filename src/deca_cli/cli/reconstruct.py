@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from math import isnan
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +9,7 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
-
-
-class Device(str, Enum):
-    """Where the networks run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+from deca_cli.cli.values import DEVICES, choice, whole
 
 
 def parse_faces(text: str) -> int:
@@ -41,22 +33,6 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     if not (x0 < x1 and y0 < y1):
         raise typer.BadParameter(f"{text!r} is empty: x0 must be less than x1 and y0 less than y1.")
     return x0, y0, x1, y1
-
-
-class Precision(str, Enum):
-    """Arithmetic of the encoders."""
-
-    fp32 = "fp32"
-    tf32 = "tf32"
-    bf16 = "bf16"
-
-
-class Rasterizer(str, Enum):
-    """What draws."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -83,7 +59,7 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
+    device: Annotated[str, typer.Option(**choice(*DEVICES), help="Where the networks run.")] = "auto",
     faces: Annotated[
         int,
         typer.Option(
@@ -122,14 +98,15 @@ def reconstruct(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            **whole(1),
             help="Face crops that go through the networks together; chosen from the GPU's free memory if left out.",
             show_default=False,
         ),
     ] = None,
     precision: Annotated[
-        Precision | None,
+        str | None,
         typer.Option(
+            **choice("fp32", "tf32", "bf16"),
             help="Arithmetic of the encoders; tf32 on a GPU and fp32 on the CPU if left out.",
             show_default=False,
         ),
@@ -138,9 +115,11 @@ def reconstruct(
         bool, typer.Option("--compile", help="Compile the encoders first (a minute or so), for many photos.")
     ] = False,
     rasterizer: Annotated[
-        Rasterizer,
-        typer.Option(help="What draws: the GPU where the networks run on one (auto), cpu or cuda."),
-    ] = Rasterizer.auto,
+        str,
+        typer.Option(
+            **choice(*DEVICES), help="What draws: the GPU where the networks run on one (auto), cpu or cuda."
+        ),
+    ] = "auto",
     shard: Annotated[
         tuple | None,
         typer.Option(
@@ -150,7 +129,7 @@ def reconstruct(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
+        int | None, typer.Option(**whole(1), help="CPU threads; all cores if left out.", show_default=False)
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
 ) -> None:
@@ -182,13 +161,13 @@ def reconstruct(
         recursive=recursive,
         output=expand_home(output),
         model=model,
-        device=device.value,
+        device=device,
         threads=threads,
         settings=settings,
         batch_size=batch_size,
-        precision=None if precision is None else precision.value,
+        precision=precision,
         compiled=compile_networks,
-        rasterizer=rasterizer.value,
+        rasterizer=rasterizer,
         shard=shard,
         strict=strict,
         debug=debug,

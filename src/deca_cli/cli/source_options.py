@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.reconstruct import parse_box
+from deca_cli.cli.values import number, whole
 
 Source = Annotated[str, typer.Argument(help="Who: a photo, a result folder or its params.npz.")]
 MaxGap = Annotated[
-    float, typer.Option(min=0.0, help="Longest time without a face in a video that is interpolated, seconds.")
+    float,
+    typer.Option(**number(0), help="Longest time without a face in a video that is interpolated, seconds."),
 ]
 Model = Annotated[
     str | None,
@@ -23,6 +25,6 @@ Box = Annotated[
 ]
 NoCrop = Annotated[bool, typer.Option("--no-crop", help="Photos are aligned crops already.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads; all cores if left out.", show_default=False)
+    int | None, typer.Option(**whole(1), help="CPU threads; all cores if left out.", show_default=False)
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")]

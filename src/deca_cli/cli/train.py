@@ -11,6 +11,7 @@ import typer
 from deca_cli.cli.errors import in_a_sentence
 from deca_cli.cli.train_prepare import add_commands
 from deca_cli.cli.train_stages import Debug, add_to
+from deca_cli.cli.values import DEVICES, choice, number, whole
 
 if TYPE_CHECKING:
     from deca_cli.train.synthetic import Progress
@@ -38,23 +39,33 @@ def synthetic(
         Path | None, typer.Option(help="YAML of settings, such as a pack's training.yaml; options change it.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="How long to train (10); the learning rate follows the time.")
+        float | None,
+        typer.Option(**number(above=0), help="How long to train (10); the learning rate follows the time."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(help="Stop after that many steps, if that comes first.")
+        int | None, typer.Option(**whole(1), help="Stop after that many steps, if that comes first.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Faces per step and process (256).")] = None,
-    backbone: Annotated[str | None, typer.Option(help="resnet18, resnet34 or resnet50.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(**whole(1), help="Faces per step and process (256).")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(**choice("resnet18", "resnet34", "resnet50"), help="Of the encoder (resnet18)."),
+    ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the crops in pixels, a multiple of 8 (160).")
+        int | None, typer.Option(**whole(8), help="Side of the crops in pixels, a multiple of 8 (160).")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate (1.5e-3).")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(**number(above=0), help="Highest learning rate (1.5e-3).")
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(help="Pack folder whose networks the run starts from; fresh weights if left out."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of faces and weights (0).")] = None,
-    device: Annotated[str, typer.Option(help="cuda, cpu, or auto: what there is.")] = "auto",
+    seed: Annotated[int | None, typer.Option(**whole(0), help="Seed of faces and weights (0).")] = None,
+    device: Annotated[
+        str, typer.Option(**choice(*DEVICES), help="Where it runs; auto: what there is.")
+    ] = "auto",
     fused: Annotated[
         bool | None,
         typer.Option(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
+from deca_cli.cli.values import DEVICES, choice, number, whole
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")]
 
@@ -36,11 +37,11 @@ def prepare(
         str | None,
         typer.Option(help="Model pack that finds the landmarks; the best installed one.", show_default=False),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(**choice(*DEVICES), help="Where it runs.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes [one per core].", show_default=False)
+        int | None, typer.Option(**whole(1), help="Processes [one per core].", show_default=False)
     ] = None,
-    every: Annotated[int, typer.Option(help="Of videos, take every so many frames.")] = 10,
+    every: Annotated[int, typer.Option(**whole(1), help="Of videos, take every so many frames.")] = 10,
     masks: Annotated[
         Path | None,
         typer.Option(
@@ -48,16 +49,25 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    held_out: Annotated[float, typer.Option(help="Share of the people kept for validation.")] = 0.05,
+    held_out: Annotated[
+        float, typer.Option(**number(0, 0.99), help="Share of the people kept for validation.")
+    ] = 0.05,
     margin: Annotated[
         float,
-        typer.Option(help="Side of the stored crops in face boxes; at least the largest training scale."),
+        typer.Option(
+            **number(1, 5),
+            help="Side of the stored crops in face boxes; at least the largest training scale.",
+        ),
     ] = 1.9,
-    size: Annotated[int, typer.Option(help="Largest side of the stored crops in pixels.")] = 320,
+    size: Annotated[
+        int, typer.Option(**whole(64, 4096), help="Largest side of the stored crops in pixels.")
+    ] = 320,
     detector: Annotated[str, typer.Option(help="auto, lbp or face-alignment.")] = "auto",
-    least_score: Annotated[float, typer.Option(help="Least face score of the model.")] = 0.99,
-    least_size: Annotated[float, typer.Option(help="Least size of a face in pixels.")] = 48.0,
-    least_sharpness: Annotated[float, typer.Option(help="Least sharpness; 0 keeps blurred faces.")] = 15.0,
+    least_score: Annotated[float, typer.Option(**number(0, 1), help="Least face score of the model.")] = 0.99,
+    least_size: Annotated[float, typer.Option(**number(0), help="Least size of a face in pixels.")] = 48.0,
+    least_sharpness: Annotated[
+        float, typer.Option(**number(0), help="Least sharpness; 0 keeps blurred faces.")
+    ] = 15.0,
     shards: Annotated[bool, typer.Option("--shards", help="Write tars as well, to OUTPUT-shards.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a file could not be used.")
@@ -80,28 +90,37 @@ def prepare(
 def render_set(
     output: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
     *,
-    people: Annotated[int, typer.Option(help="How many people.")] = 200,
-    photos: Annotated[int, typer.Option(help="Photos of each.")] = 8,
+    people: Annotated[int, typer.Option(**whole(1), help="How many people.")] = 200,
+    photos: Annotated[int, typer.Option(**whole(1), help="Photos of each.")] = 8,
     size: Annotated[
-        int, typer.Option(help="Side of the crops that will be trained on; stored larger, with a margin.")
+        int,
+        typer.Option(
+            **whole(32, 2048), help="Side of the crops that will be trained on; stored larger, with a margin."
+        ),
     ] = 224,
-    held_out: Annotated[float, typer.Option(help="Share of the people kept for validation.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    held_out: Annotated[
+        float, typer.Option(**number(0, 0.99), help="Share of the people kept for validation.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(**whole(0), help="Seed of everything.")] = 0,
     clean: Annotated[
         bool, typer.Option("--clean", help="Without noise, blur, JPEG and changes of exposure and colour.")
     ] = False,
-    yaw: Annotated[float, typer.Option(help="Largest yaw in degrees.")] = 60.0,
+    yaw: Annotated[
+        float, typer.Option(**number(0, 90), help="Largest yaw in degrees, to either side.")
+    ] = 60.0,
     plain: Annotated[
         bool,
         typer.Option(
             "--plain", help="Nothing in front of the faces (glasses, hands, fringes), no cast shadows."
         ),
     ] = False,
-    wrinkles: Annotated[float, typer.Option(help="How deep wrinkles are, as a factor.")] = 1.0,
+    wrinkles: Annotated[
+        float, typer.Option(**number(0, 10), help="How deep wrinkles are, as a factor.")
+    ] = 1.0,
     head: Annotated[
         Path | None, typer.Option(help="Head file; the bundled open head.", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(**choice(*DEVICES), help="Where it runs.")] = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by in_a_sentence
 ) -> None:
     """Render a dataset of synthetic people, several photos each, whose truth is known."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
+from deca_cli.cli.values import DEVICES, choice, number, whole
 
 Data = Annotated[
     list[str] | None,
@@ -63,14 +64,24 @@ Without = Annotated[
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", help="Stop by the clock, whatever the steps and epochs.", show_default=False),
+    typer.Option(
+        "--minutes",
+        **number(above=0),
+        help="Stop by the clock, whatever the steps and epochs.",
+        show_default=False,
+    ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", help="Stop after that many steps, whatever the epochs.", show_default=False),
+    typer.Option(
+        "--steps", **whole(1), help="Stop after that many steps, whatever the epochs.", show_default=False
+    ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="cuda (every process its own GPU), cpu, or auto: what there is.")
+    str,
+    typer.Option(
+        "--device", **choice(*DEVICES), help="cuda (every process its own GPU), cpu, or auto: what there is."
+    ),
 ]
 Duplicates = Annotated[
     str,

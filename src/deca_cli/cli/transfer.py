@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from deca_cli.cli.errors import in_a_sentence
-from deca_cli.cli.reconstruct import Device
 from deca_cli.cli.source_options import (  # noqa: TC001 - typer reads the annotations at run time
     Box,
     Debug,
@@ -19,6 +18,7 @@ from deca_cli.cli.source_options import (  # noqa: TC001 - typer reads the annot
     Source,
     Threads,
 )
+from deca_cli.cli.values import DEVICES, choice, number, whole
 
 
 @in_a_sentence
@@ -54,7 +54,7 @@ def transfer(
     neutral: Annotated[
         str, typer.Option(help="The driver's neutral for --relative: calmest, first, or a frame's number.")
     ] = "calmest",
-    intensity: Annotated[float, typer.Option(min=0.0, max=3.0, help="How strong the expression is.")] = 1.0,
+    intensity: Annotated[float, typer.Option(**number(0, 3), help="How strong the expression is.")] = 1.0,
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,13 +85,13 @@ def transfer(
     fps: Annotated[
         float | None,
         typer.Option(
-            min=1, max=240, help="Frames per second of clips; the driver's own.", show_default=False
+            **number(1, 240), help="Frames per second of clips; the driver's own.", show_default=False
         ),
     ] = None,
     max_gap: MaxGap = 0.5,
-    size: Annotated[int, typer.Option(min=64, max=2160, help="Side of a panel in pixels.")] = 512,
+    size: Annotated[int, typer.Option(**whole(64, 2160), help="Side of a panel in pixels.")] = 512,
     model: Model = None,
-    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.auto,
+    device: Annotated[str, typer.Option(**choice(*DEVICES), help="Where the networks run.")] = "auto",
     detector: Detector = "auto",
     bbox: Box = None,
     no_crop: NoCrop = False,
@@ -119,7 +119,7 @@ def transfer(
     settings = Settings(max_faces=1, box_px=bbox, detector=detector, whole_photo=no_crop)
     job = Job(
         source=source, drivers=tuple(drivers or ()), named=named, output=output, rule=rule, composite=composite,
-        as_clip=clip, video=video, fps=fps, max_gap_s=max_gap, side=size, model=model, device=device.value,
+        as_clip=clip, video=video, fps=fps, max_gap_s=max_gap, side=size, model=model, device=device,
         settings=settings, threads=threads,
     )  # fmt: skip
     run_job(job)
