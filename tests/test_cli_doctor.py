@@ -34,6 +34,7 @@ def test_a_fresh_machine_is_fine_and_optional_parts_have_their_command():
     assert {check.state for check in checks.values()} <= {"ok", "--"}
     assert checks["model open"].state == "ok"
     assert "loads in" in checks["model open"].text
+    assert "used where --model is left out" in checks["model open"].text
     assert "`deca fetch-models deca`" in checks["model deca"].text
     assert "flame-model" in checks["model deca"].text
     assert "uses lbp" in checks["face detectors"].text

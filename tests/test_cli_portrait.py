@@ -47,6 +47,13 @@ def params(output):
     return json.loads((output / "portrait" / "params.json").read_text("utf-8"))
 
 
+def test_it_says_that_the_model_is_the_bundled_one_and_sends_nobody_elsewhere(output):
+    said = (output / "said.txt").read_text("utf-8")
+    assert "Model open (bundled) on cpu." in said
+    assert "Model    open (bundled)" in said
+    assert "fetch-models" not in said
+
+
 def test_it_writes_overlay_meshes_and_depth_of_one_face(output):
     assert json.loads((output / "summary.json").read_text("utf-8"))["counts"] == {
         "photos": 1,

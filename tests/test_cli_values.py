@@ -30,7 +30,7 @@ def test_a_wrong_value_is_told_with_what_is_allowed(words, sentence, tmp_path, m
     result = CliRunner().invoke(app, words.split(), env={"COLUMNS": "200"})
     assert result.exit_code == 2
     option = next(word for word in words.split() if word.startswith("--"))
-    assert f"Invalid value for '{option}': {sentence}" in " ".join(result.stderr.split())
+    assert f"Invalid value for '{option}': {sentence}" in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from deca_cli.cli.reconstruct_setup import model_name
 from deca_cli.cli.transfer_run import open_source
 from deca_cli.cli.waiting import counted, waiting
 from deca_cli.errors import UsageError
@@ -120,7 +121,7 @@ def run_job(job: Job) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("Frames", f"{show.length} ({show.length / show.fps:.1f} s at {show.fps:g} a second)")
-    table.add_row("Model", source.pack.manifest.name)
+    table.add_row("Model", model_name(source.pack))
     table.add_row("Seconds", f"{seconds:.1f}")
     table.add_row("Look at", str(job.output))
     Console(highlight=False, markup=False).print(table)

@@ -14,7 +14,7 @@ from deca_cli.assets.licences import LICENCES
 from deca_cli.assets.store import accepted_licences, is_here, path_of
 from deca_cli.cache import cache_folder
 from deca_cli.errors import DecaError, ModelError
-from deca_cli.packs.folders import DECA, OPEN, is_installed
+from deca_cli.packs.folders import DECA, OPEN, best_installed, is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,7 +149,8 @@ def _loaded(name: str) -> str:
     pack = load_pack(name)
     detail = "with detail" if pack.has_detail else "without detail networks"
     albedo = "" if pack.deca.albedo is None else ", albedo"
-    return f"{detail}{albedo}, loads in {time.perf_counter() - started:.1f} s ({pack.folder})"
+    used = "; used where --model is left out" if name == best_installed() else ""
+    return f"{detail}{albedo}, loads in {time.perf_counter() - started:.1f} s ({pack.folder}){used}"
 
 
 def _files() -> Verdict:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
-from deca_cli.cli.reconstruct_setup import Job, Setup, device_name, find_job_share, prepare, say
+from deca_cli.cli.reconstruct_setup import Job, Setup, device_name, find_job_share, model_name, prepare, say
 from deca_cli.errors import InputError, OutputError, UsageError
 from deca_cli.export.atomic import check_writable
 from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ, result_names
@@ -194,7 +194,7 @@ def _closing_table(run: Run) -> None:
         "Photos": f"{len(outcomes)}" + (f" ({resumed} finished before)" if resumed else ""),
         "Faces": str(sum(len(outcome.faces) for outcome in outcomes)),
         "Skipped": f"{skipped}" + (" (the reasons stand above)" if skipped else ""),
-        "Model": run.setup.decoder.pack.manifest.name,
+        "Model": model_name(run.setup.decoder.pack),
         "Seconds": f"{run.seconds:.1f}",
     }
     first = next((face.folder for outcome in outcomes for face in outcome.faces), None)

@@ -116,7 +116,7 @@ def _load_decoder(
     from deca_cli.pipeline.captures import Decoder
 
     pack = load_pack(job.model or best_installed(), device)
-    say(console, f"Model {pack.manifest.name} on {device}{_why(job, pack)}.")
+    say(console, f"Model {model_name(pack)} on {device}{_why(job, pack)}.")
     if not share.alone:
         say(console, f"Part {share.number + 1} of {share.of} of the photos ({share.given_by}).")
     if not pack.has_detail:
@@ -156,15 +156,21 @@ def _warm_up(decoder: Decoder, pace: Pace, console: Console) -> None:
     say(console, f"Compiled the networks for batches of {pace.batch_size}.")
 
 
+def model_name(pack: Pack) -> str:
+    """The model's name, and whether it is the one that comes with the program."""
+    from deca_cli.packs.folders import OPEN, pack_folder
+
+    bundled = pack.folder == pack_folder(OPEN)
+    return pack.manifest.name + (" (bundled)" if bundled else "")
+
+
 def _why(job: Job, pack: Pack) -> str:
-    """How the model was chosen, if nobody chose it."""
+    """How the model was chosen, if nobody chose it and it is not the bundled one."""
     from deca_cli.packs.folders import DECA
 
-    if job.model is not None:
-        return ""
-    if pack.manifest.name == DECA:
+    if job.model is None and pack.manifest.name == DECA:
         return ", as it is installed (--model open takes the bundled one)"
-    return "; the official one is not installed (deca fetch-models)"
+    return ""
 
 
 def say(console: Console, text: str, style: str = "") -> None:

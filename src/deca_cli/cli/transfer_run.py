@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from deca_cli.cli.reconstruct_setup import model_name
 from deca_cli.cli.waiting import waiting
 from deca_cli.export.atomic import check_writable
 
@@ -75,7 +76,7 @@ def run_job(job: Job) -> None:
     table.add_column(overflow="fold")
     table.add_row("Source", source.name)
     table.add_row("Drivers", str(len(drivers)))
-    table.add_row("Model", source.pack.manifest.name)
+    table.add_row("Model", model_name(source.pack))
     table.add_row("Seconds", f"{time.perf_counter() - started:.1f}")
     table.add_row("Look at", str(results[0]))
     Console(highlight=False, markup=False).print(table)
@@ -94,7 +95,7 @@ def open_source(
     from deca_cli.animate.source import read_source
 
     source = read_source(text, model, where, settings)
-    console.print(f"Model [bold]{source.pack.manifest.name}[/] on {where}.")
+    console.print(f"Model [bold]{model_name(source.pack)}[/] on {where}.")
     if not source.pack.has_detail:
         console.print(
             "This model has no detail networks: the coarse shape moves, without wrinkles of its own."
