@@ -136,6 +136,39 @@ def test_an_unknown_name_is_refused_with_its_line_and_the_name_that_was_meant(tm
         load_settings("coarse", write(tmp_path, "loss:\n  lmk: 1\n  foto: 2\n"))
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("lr", "`train.lr`"),
+        ("train.learning_rate", "`train.lr`"),
+        ("train.batchsize", "`dataset.batch_size`"),
+        ("loop.max-steps", "`train.max_steps`"),
+        ("Loss.Photo", "`loss.photo`"),
+        ("steps", "`train.max_steps`, `train.warmup_steps` or `train.log_steps`"),
+    ],
+)
+def test_what_was_meant_is_found_by_name_whatever_the_group_or_spelling(written, meant):
+    with pytest.raises(UsageError) as refused:
+        load_settings("coarse", options=[f"{written}=1"])
+    assert str(refused.value) == (
+        f"--set {written}=1: there is no setting `{written}`. Did you mean {meant}?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("xyz", "There are dataset.*, loss.*, model.*, output_dir, pretrained_modelpath, stage, train.*."),
+        ("model.xyz", "`model` has head, backbone, hidden, "),
+        ("loss", "`loss` is a group of settings; it has lmk, "),
+    ],
+)
+def test_a_name_that_resembles_none_is_answered_with_what_there_is(written, sentence):
+    with pytest.raises(UsageError) as refused:
+        load_settings("coarse", options=[f"{written}=1"])
+    assert sentence in str(refused.value)
+
+
 def test_a_name_that_is_set_twice_within_a_block_is_refused_with_its_line(tmp_path):
     with pytest.raises(UsageError, match=r"line 4: `loss\.lmk` is set a second time.*line 2"):
         load_settings("coarse", write(tmp_path, "loss:\n  lmk: 1\n  eyed: 1\n  lmk: 2\n"))

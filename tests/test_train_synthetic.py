@@ -223,10 +223,10 @@ def test_settings_go_to_yaml_and_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rat: 1.0", "there is no setting learning_rat"),
-        ("weights: {tones: 1.0}", "there is no setting tones"),
-        ("seed: first", "seed must be of the kind `int`"),
-        ("generator: 3", "must hold `name: value` lines"),
+        ("learning_rat: 1.0", "line 1: there is no setting `learning_rat`. Did you mean `learning_rate`"),
+        ("weights: {tones: 1.0}", r"there is no setting `weights\.tones`. Did you mean `weights\.tone`"),
+        ("seed: first", "line 1: `seed` must be a whole number, but is 'first'"),
+        ("generator: 3", "`generator` is a group of settings; it has image_size, "),
         ("seed: 1\nseed: 2", "seed"),
     ],
 )
@@ -283,5 +283,5 @@ def test_tables_kept_during_an_evaluation_serve_a_training_afterwards():
 
 @pytest.mark.parametrize("value", ["nan", "inf", ".nan"])
 def test_settings_that_are_no_finite_numbers_are_refused(value):
-    with pytest.raises(UsageError, match="grey must be a finite number"):
+    with pytest.raises(UsageError, match="grey` must be a finite number"):
         load_settings(None, {}, [f"generator.camera.grey={value}"])

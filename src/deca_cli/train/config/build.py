@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields, replace
@@ -12,6 +11,7 @@ from deca_cli.errors import UsageError
 from deca_cli.train.config.defaults import stage_defaults
 from deca_cli.train.config.groups import WITHOUT_EFFECT, places, value_at
 from deca_cli.train.config.settings import DETAIL, TrainSettings
+from deca_cli.train.config.suggest import no_such_setting
 from deca_cli.train.config.yaml_tree import Assignment, parse_option, read_assignments
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def assign(settings: TrainSettings, assignments: Sequence[Assignment]) -> Loaded
             notes.append(f"{entry.where}: `{entry.key}` has no effect ({WITHOUT_EFFECT[entry.key]}).")
             continue
         if entry.key not in known:
-            raise _unknown(entry, known)
+            raise UsageError(f"{entry.where}: {no_such_setting(entry.key, known)}")
         *path, name = known[entry.key]
         kind = typing.get_type_hints(type(value_at(settings, tuple(path))))[name]
         changes.setdefault(tuple(path), {})[name] = _fit(entry, kind)
@@ -97,16 +97,6 @@ def _check_stage(settings: TrainSettings, stage: str) -> None:
             f"The configuration says train.train_detail: {str(settings.train.train_detail).lower()}, which does not belong "
             f"to the stage `{stage}`: run `deca train {wanted}` with it."
         )
-
-
-def _unknown(entry: Assignment, known: dict[str, groups.Path]) -> UsageError:
-    close = difflib.get_close_matches(entry.key, known, n=1, cutoff=0.6)
-    if close:
-        return UsageError(f"{entry.where}: there is no setting `{entry.key}`. Did you mean `{close[0]}`?")
-    tops = sorted({key.partition(".")[0] for key in known})
-    return UsageError(
-        f"{entry.where}: there is no setting `{entry.key}`. At the top there are {', '.join(tops)}."
-    )
 
 
 def _to_plain_defaults(settings: TrainSettings, keys: Sequence[str]) -> TrainSettings:
