@@ -1,7 +1,11 @@
 import io
+import os
+import socket
 import struct
+import tempfile
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +191,18 @@ def test_what_is_not_a_picture_is_an_error(tmp_path, content):
         InputError, match=r"a\.jpg (is not a picture that can be read|is damaged or cut short)"
     ):
         read_photo(tmp_path / "a.jpg")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_named_as_what_it_is_and_never_waited_for():
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket may not be long
+        pipe, place = Path(short, "pipe.jpg"), Path(short, "socket.jpg")
+        os.mkfifo(pipe)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(place))
+            for path, kind in ((pipe, "a pipe"), (place, "a socket"), (Path(os.devnull), "a device")):
+                with pytest.raises(InputError, match=f"{path} is {kind}, not a photo"):
+                    read_photo(path)
 
 
 def test_an_empty_file_is_an_error(tmp_path):

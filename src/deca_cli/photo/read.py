@@ -1,5 +1,6 @@
 """Read one photo file into plain 8-bit RGB pixels, turned the way a viewer shows it."""
 
+import stat
 import struct
 import warnings
 import zlib
@@ -65,7 +66,7 @@ def read_photo(path: str | Path) -> Photo:
     transparent parts are laid over middle grey; a colour profile is left alone.
 
     Raises:
-        InputError: the file is missing, empty, not a picture of these kinds, damaged or cut short, has fewer
+        InputError: the file is missing, no file (a pipe, a device), empty, not a picture of these kinds, damaged or cut short, has fewer
             than `MIN_SIDE` pixels on a side or more than `MAX_PIXELS` in all. The size is taken from the header,
             before anything is decoded.
     """
@@ -92,13 +93,28 @@ def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a photo. Name the photos in it, or the folder alone.")
-        size = path.stat().st_size
+        found = path.stat()
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Check the spelling of the path.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be opened: {_first_line(error)}. Check its permissions.") from error
-    if size == 0:
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(
+            f"{path} is {_kind(found.st_mode)}, not a photo. Save the picture as a file, and name that."
+        )
+    if found.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy or download it again.")
+
+
+def _kind(mode: int) -> str:
+    """What a path is that is neither file nor folder."""
+    kinds = {
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "not a file")
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:
