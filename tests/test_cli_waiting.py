@@ -51,3 +51,8 @@ def test_a_terminal_gets_a_bar():
     out = console(terminal=True)
     list(waiting.counted(range(3), 3, "Frames", out))
     assert "Frames" in out.file.getvalue()
+
+
+def test_a_duration_has_the_unit_that_a_person_would_take():
+    said = [waiting.duration(seconds) for seconds in (0.4, 119, 120, 7199, 7200, 9000)]
+    assert said == ["0 s", "119 s", "2 min", "120 min", "2.0 h", "2.5 h"]

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deca_cli.cli.errors import INTERRUPTED
+from deca_cli.cli.waiting import duration
 from deca_cli.errors import UsageError
 from deca_cli.train.config.build import Loaded, load_settings
 from deca_cli.train.config.write import settings_text
@@ -128,7 +129,7 @@ class _Display:
 
     def show(self, where: Where) -> None:
         """Report progress."""
-        rate, left = f"{where.images_per_s:.0f} images/s", _duration(where.seconds_left)
+        rate, left = f"{where.images_per_s:.0f} images/s", duration(where.seconds_left)
         if where.validation != self.validation:
             self.validation = dict(where.validation)
             self._tell_validation()
@@ -229,9 +230,3 @@ def _within(columns: int, parts: list[str]) -> str:
             break
         line += "  " + part
     return line
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -53,8 +53,11 @@ def counted(items: Iterable[Item], count: int, what: str, console: Console) -> I
             progress.advance(task)
             if not console.is_terminal and done < count:
                 left_s = (time.monotonic() - started) / done * (count - done)
-                now(f"{what}: {done} of {count}, about {_duration(left_s)} to go")
+                now(f"{what}: {done} of {count}, about {duration(left_s)} to go")
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def duration(seconds: float) -> str:
+    """A duration as a person says it: `119 s`, `2 min`, `2.5 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
