@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deca_cli.export import save
 from deca_cli.export.closeup import HIGH, LOW, cut_out, framed, overlay_cut
+from deca_cli.export.formats import save
 from deca_cli.export.overlay import Drawing, draw
 from test_export_pictures import capture_of
 

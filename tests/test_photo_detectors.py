@@ -10,7 +10,7 @@ import torch
 from deca_cli.errors import UsageError
 from deca_cli.photo.crop import square_around
 from deca_cli.photo.detectors import choose_detector
-from deca_cli.photo.face_alignment import KNOWN
+from deca_cli.photo.face_alignment_files import KNOWN, download_folder
 from deca_cli.photo.find_faces import find_faces
 from deca_cli.photo.read import Photo
 
@@ -27,13 +27,25 @@ def no_network(monkeypatch):
 @pytest.fixture
 def downloads(tmp_path, monkeypatch):
     """An empty download folder of torch."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    return tmp_path / "hub/checkpoints"
 
 
 def blank(width: int = 1280, height: int = 960) -> Photo:
     return Photo(np.full((height, width, 3), 90, dtype=np.uint8), Path("blank.png"), "blank")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"TORCH_HOME": "~/t"}, {"XDG_CACHE_HOME": "/c"}, {"XDG_CACHE_HOME": "/c", "TORCH_HOME": "/t"}],
+)
+def test_weights_are_looked_for_where_torch_keeps_downloads(monkeypatch, variables):
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert download_folder() == Path(torch.hub.get_dir(), "checkpoints")
 
 
 def test_auto_takes_the_bundled_cascade_where_no_weights_are(downloads):

@@ -8,14 +8,14 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from deca_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import BinaryIO
+
+    import numpy as np
 
 REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder with --output",
@@ -124,9 +124,13 @@ def to_bytes(content: str) -> bytes:
 
 def write_array(path: Path, array: np.ndarray) -> Path:
     """Write one array as `.npy`, whole or not at all; see `write_file`."""
+    import numpy as np
+
     return write_file(path, lambda stream: np.save(stream, array, allow_pickle=False))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
     """Write named arrays as `.npz`, whole or not at all; see `write_file`."""
+    import numpy as np
+
     return write_file(path, lambda stream: np.savez(stream, **dict(arrays)))  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ def _load_decoder(
     job: Job, share: Share, console: Console, *, device: torch.device, precision: Precision, draw_on: str
 ) -> Decoder:
     """Load the model, say what it is and what it lacks, and compile the kernels."""
-    from deca_cli.export import OF_THE_MESH
+    from deca_cli.export.formats import OF_THE_MESH
     from deca_cli.networks.inference import ready_deca
     from deca_cli.packs.folders import best_installed
     from deca_cli.packs.store import load_pack

@@ -3,9 +3,9 @@
 For the process that worker processes are copies of; see `photo/warm.py`.
 """
 
-from deca_cli import export
+from deca_cli.export import formats
 from deca_cli.render import cpu, rasterize
 
-__all__ = ["cpu", "export", "rasterize"]
+__all__ = ["cpu", "formats", "rasterize"]
 
 cpu.compile_kernel()

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from deca_cli.errors import InputError
-from deca_cli.photo import sample_kernel
 from deca_cli.photo.read import Photo
 
 PixelBox = tuple[float, float, float, float]
@@ -199,6 +198,8 @@ def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     Rows and columns are separate, because the similarity has no rotation; so only the two neighbouring rows and
     columns of each sample are ever touched.
     """
+    from deca_cli.photo import sample_kernel  # loads numba, which a process whose workers cut does without
+
     row_index, row_weight = _neighbours(rows, pixels.shape[0])
     column_index, column_weight = _neighbours(columns, pixels.shape[1])
     return np.asarray(

@@ -1,12 +1,18 @@
 """The detectors that `find_faces` can use: a small table. None of them downloads anything."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from deca_cli.errors import UsageError
-from deca_cli.photo.face import Face
-from deca_cli.photo.read import Photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from deca_cli.photo.face import Face
+    from deca_cli.photo.read import Photo
 
 AUTO = "auto"
 LBP = "lbp"  # always here, and needs no torch
@@ -40,7 +46,7 @@ def _face_alignment(photo: Photo, thorough: bool) -> list[Face]:  # noqa: ARG001
 
 
 def _face_alignment_missing() -> str | None:
-    from deca_cli.photo.face_alignment import missing_weights
+    from deca_cli.photo.face_alignment_files import missing_weights
 
     return missing_weights()
 

@@ -1,10 +1,14 @@
 """What a face detector returns."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from deca_cli.photo.crop import PixelBox
+    from deca_cli.photo.crop import PixelBox
 
 
 @dataclass(frozen=True, eq=False)

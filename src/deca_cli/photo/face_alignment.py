@@ -5,8 +5,6 @@ classes are found by looking for them, because names and defaults have changed b
 """
 
 import importlib
-import importlib.util
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,59 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deca_cli.cache import files_folder
 from deca_cli.photo.crop import DETECTOR_BOX_DROP, LANDMARK_BOX_GROWTH, PixelBox
 from deca_cli.photo.face import Face
+from deca_cli.photo.face_alignment_files import PACKAGE, Weights, missing_weights, usable_weights
 from deca_cli.photo.read import Photo
 
 NAME = "face-alignment"
-PACKAGE = "face_alignment"
 LONG_SIDE = 640
 """The photo is scaled down to this before detection: faces from about 15 pixels are found there, in fixed time."""
 
 REFERENCE_SIZE = 195.0
 """The package's own measure of how large its default detector draws boxes; others differ by `reference_scale`."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A detector module of the package and the files it needs.
-
-    Attributes:
-        module: name below `face_alignment.detection`.
-        files: argument of its constructor and name of the file in torch's download folder.
-    """
-
-    module: str
-    files: tuple[tuple[str, str], ...]
-
-
-KNOWN = (
-    Weights("sfd", (("path_to_detector", "s3fd-619a316812.pth"),)),
-    Weights("yunet", (("path_to_detector", "face_detection_yunet_2023mar.onnx"),)),
-    Weights("blazeface", (("path_to_detector", "blazeface.pth"), ("path_to_anchor", "anchors.npy"))),
-)
-"""In the order of preference, most accurate first."""
-
-
-def download_folder() -> Path:
-    """Where torch, and with it face-alignment, keeps downloaded weights."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def missing_weights() -> str | None:
-    """Why these detectors cannot be used here, with the cure; None when one can."""
-    if importlib.util.find_spec(PACKAGE) is None:
-        return "The package face-alignment is not installed. Run: pip install face-alignment, or use --detector lbp."
-    if _usable() is not None:
-        return None
-    wanted = " or ".join(" and ".join(name for _, name in weights.files) for weights in KNOWN)
-    return (
-        f"The weights of face-alignment's detectors are not on this machine: {download_folder()} holds no {wanted}. "
-        "Run `deca fetch-models detector`, or use --detector lbp."
-    )
 
 
 def find_with_face_alignment(photo: Photo) -> list[Face]:
@@ -75,7 +31,7 @@ def find_with_face_alignment(photo: Photo) -> list[Face]:
     Raises:
         FileNotFoundError: no weights are here; ask `missing_weights` first.
     """
-    usable = _usable()
+    usable = usable_weights()
     if usable is None:
         raise FileNotFoundError(missing_weights())
     detector = _load(*usable)
@@ -95,21 +51,6 @@ def find_with_face_alignment(photo: Photo) -> list[Face]:
         for box in boxes
     ]
     return sorted(faces, key=lambda face: -face.score)
-
-
-def _usable() -> tuple[Weights, Path] | None:
-    """The best detector with all its files in one of the folders, ours first."""
-    folders = (files_folder(), download_folder())
-    pairs = ((weights, folder) for weights in KNOWN for folder in folders)
-    return next((pair for pair in pairs if _is_complete(*pair)), None)
-
-
-def _is_complete(weights: Weights, folder: Path) -> bool:
-    # Files first: looking up a module of the package imports the package, which takes a second.
-    return (
-        all((folder / name).is_file() for _, name in weights.files)
-        and importlib.util.find_spec(f"{PACKAGE}.detection.{weights.module}") is not None
-    )
 
 
 @lru_cache(maxsize=1)

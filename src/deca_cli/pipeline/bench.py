@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DecaError, InputError
-from deca_cli.export import save
+from deca_cli.export.formats import save
 from deca_cli.export.owner import claim_folder
 from deca_cli.export.summary import FaceResult
 from deca_cli.photo.crop import cut_square

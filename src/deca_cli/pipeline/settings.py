@@ -17,7 +17,7 @@ class Settings:
     box_px: PixelBox | None = None  # use this box around brows, chin and jaw instead of looking for faces
     detector: str = "auto"  # name of a detector of photo.detectors
     whole_photo: bool = False  # photos are aligned crops already: neither look for faces nor cut
-    formats: tuple[str, ...] = ()  # names in export.FORMATS beyond what is always written
+    formats: tuple[str, ...] = ()  # names in export.formats.FORMATS beyond what is always written
     resume: bool = False  # leave photos alone whose result is there, whole and asked for in the same way
 
     def request(self) -> dict[str, Any]:
