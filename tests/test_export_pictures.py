@@ -164,6 +164,20 @@ def test_landmarks_are_drawn_where_they_are_hidden_ones_in_another_colour(grey):
     assert hidden[changed, 0].mean() > seen[changed, 0].mean() + 30  # orange has more red than green
 
 
+@pytest.mark.parametrize("side", [390, 700, 1800])  # drawn at four times, twice and once the size
+def test_a_line_has_the_other_colour_from_the_last_seen_point_to_the_next_seen_one(side):
+    angles = np.arange(68) * 2 * np.pi / 68
+    places = side * (0.5 + 0.45 * np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    visible = np.ones(68, bool)
+    visible[[0, 9, 10, 30]] = False
+    picture = draw_landmarks(np.zeros((side, side, 3), np.uint8), places, visible).astype(int)
+    pairs = [(at, at + 1) for part in PARTS if not part.closed for at in range(part.first, part.last)]
+    for start, end in pairs:
+        column, row = np.rint((places[start] + places[end]) / 2).astype(int)
+        expected = (64, 224, 140) if visible[start] and visible[end] else (255, 150, 60)
+        np.testing.assert_allclose(picture[row, column], expected, atol=40)
+
+
 def test_every_landmark_belongs_to_exactly_one_line():
     ids = [index for part in PARTS for index in range(part.first, part.last + 1)]
     assert ids == list(range(68))

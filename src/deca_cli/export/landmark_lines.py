@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 class Part(NamedTuple):
@@ -32,7 +36,8 @@ HIDDEN = (255, 150, 60)
 EDGE = (20, 30, 28)
 DOT = (255, 255, 255)
 MARGIN = 0.05  # of the face, around the points
-LARGE_ENOUGH = 1600  # pixels up to which the part with the face is enlarged before drawing
+LARGE_ENOUGH = 1600  # pixels up to which the part with the face is enlarged for drawing
+LARGEST_FACTOR = 4  # sixteen samples a pixel, which need no smoothing of their own
 FRACTION_BITS = 4  # OpenCV draws at sixteenths of a pixel
 
 
@@ -53,43 +58,53 @@ def draw_landmarks(picture: np.ndarray, points: np.ndarray, visible: np.ndarray)
     part = drawn[top : max(bottom, top), left : max(right, left)]
     if part.size == 0:
         return drawn
-    factor = int(np.clip(LARGE_ENOUGH // max(part.shape[:2]), 1, 4))
-    large = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    _draw(large, (points - (left, top) + 0.5) * factor - 0.5, visible, max(extent / 130, 0.9) * factor)
-    drawn[top:bottom, left:right] = cv2.resize(large, part.shape[1::-1], interpolation=cv2.INTER_AREA)
+    factor = LARGEST_FACTOR
+    while factor > 1 and factor * max(part.shape[:2]) > LARGE_ENOUGH:
+        factor //= 2
+    places = (points - (left, top) + 0.5) * factor - 0.5
+    width = max(extent / 130, 0.9) * factor
+    if factor == 1:
+        _draw(part, places, visible, width, cv2.LINE_AA)
+        return drawn
+    lines = np.zeros((factor * part.shape[0], factor * part.shape[1], 4), np.uint8)
+    _draw(lines, places, visible, width, cv2.LINE_8 if factor == LARGEST_FACTOR else cv2.LINE_AA)
+    while factor > 1:  # by halves, for which OpenCV has a quick way
+        factor //= 2
+        size = (factor * part.shape[1], factor * part.shape[0])
+        lines = np.asarray(cv2.resize(lines, size, interpolation=cv2.INTER_AREA))
+    through = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(lines, 3)), cv2.COLOR_GRAY2RGB)
+    around = cv2.multiply(part, through, scale=1 / 255)
+    drawn[top:bottom, left:right] = cv2.add(around, cv2.cvtColor(lines, cv2.COLOR_RGBA2RGB))
     return drawn
 
 
-def _draw(picture: np.ndarray, points: np.ndarray, visible: np.ndarray, width: float) -> None:
-    """Lines with a thin dark edge, then dots, drawn into `picture`; `width` of a line in its pixels."""
-    segments = [pair for part in PARTS for pair in _segments(part)]
-    places = _fixed(points)
-    for edge in (True, False):
-        thickness = max(1, round(width * (1.8 if edge else 1.0)))
-        for start, end in segments:
-            colour = EDGE if edge else SEEN if visible[start] and visible[end] else HIDDEN
-            cv2.line(
-                picture,
-                places[start],
-                places[end],
-                colour,
-                thickness,
-                cv2.LINE_AA,
-                FRACTION_BITS,
-            )
-    for place, seen in zip(places, visible.tolist(), strict=True):
+def _draw(picture: np.ndarray, points: np.ndarray, visible: np.ndarray, width: float, smooth: int) -> None:
+    """Lines with a thin dark edge, then dots, drawn into an RGB or RGBA picture; `width` of a line in its pixels."""
+    places, seen_points = _fixed(points), visible.tolist()
+    runs = [(places[ids], seen) for part in PARTS for ids, seen in _runs(part, seen_points)]
+
+    def lines(of: Iterable[np.ndarray], colour: tuple[int, int, int], share: float) -> None:
+        thickness = max(1, round(share * width))
+        cv2.polylines(picture, list(of), False, (*colour, 255), thickness, smooth, FRACTION_BITS)
+
+    lines((run for run, _ in runs), EDGE, 1.8)
+    lines((run for run, seen in runs if seen), SEEN, 1.0)
+    lines((run for run, seen in runs if not seen), HIDDEN, 1.0)
+    for place, seen in zip(places.tolist(), seen_points, strict=True):
         for radius, fill in ((1.5 * width, EDGE), (1.15 * width, DOT if seen else HIDDEN)):
             fixed = round(radius * (1 << FRACTION_BITS))
-            cv2.circle(picture, place, fixed, fill, -1, cv2.LINE_AA, FRACTION_BITS)
+            cv2.circle(picture, place, fixed, (*fill, 255), -1, smooth, FRACTION_BITS)
 
 
-def _segments(part: Part) -> list[tuple[int, int]]:
-    ids = list(range(part.first, part.last + 1))
-    ends = ids[1:] + ids[:1] if part.closed else ids[1:]
-    return list(zip(ids, ends, strict=False))
+def _runs(part: Part, visible: list[bool]) -> Iterator[tuple[list[int], bool]]:
+    """The line of a part cut where its colour changes: indices of points, and whether it is seen."""
+    ids = list(range(part.first, part.last + 1)) + [part.first] * part.closed
+    for seen, run in groupby(pairwise(ids), lambda ends: visible[ends[0]] and visible[ends[1]]):
+        starts, ends = zip(*run, strict=True)
+        yield [starts[0], *ends], seen
 
 
-def _fixed(points: np.ndarray) -> list[tuple[int, int]]:
+def _fixed(points: np.ndarray) -> np.ndarray:
     """Fixed-point coordinates; points far outside are pulled in so that OpenCV's 32-bit arithmetic holds."""
     near = np.clip(np.nan_to_num(points, nan=-1e4), -1e4, 3e4) * (1 << FRACTION_BITS)
-    return [(x, y) for x, y in np.rint(near).astype(int).tolist()]
+    return np.rint(near).astype(np.int32)
