@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import NoReturn
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from deca_cli.export.names import MAX_BYTES, result_names
 from deca_cli.export.obj import write_mtl, write_obj
 from deca_cli.export.owner import claim_folder, is_owned_by
 from deca_cli.export.params import to_json
-from deca_cli.export.pictures import shrink
+from deca_cli.export.pictures import resized, shrink, write_row
 
 
 def names(folder, *photos: str, output="out"):
@@ -172,6 +173,28 @@ def test_pictures_are_shrunk_only_where_they_are_larger():
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, which takes no folders")
+def test_pictures_are_written_side_by_side_with_white_between_them(tmp_path):
+    random = np.random.default_rng(0)
+    one, two, three = (random.integers(0, 255, (7, width, 3), np.uint8) for width in (5, 9, 1))
+    row = cv2.imread(str(write_row(tmp_path / "row.png", [one, two[:, ::-1], three], 2)))[..., ::-1]
+    gap = np.full((7, 2, 3), 255, np.uint8)
+    np.testing.assert_array_equal(row, np.concatenate([one, gap, two[:, ::-1], gap, three], axis=1))
+
+
+@pytest.mark.parametrize("size", [(70, 50), (140, 100), (75, 53), (90, 80), (200, 120)])
+def test_a_picture_of_another_size_shows_the_same(size):
+    down, right = np.indices((100, 140))
+    picture = np.stack([right, down, down + right], axis=2).astype(np.uint8)
+    original = picture.copy()
+    other = resized(picture, size)
+    assert other.shape == (size[1], size[0], 3)
+    x, y = ((np.arange(count) + 0.5) * was / count - 0.5 for count, was in zip(size, (140, 100), strict=True))
+    expected = np.stack(np.broadcast_arrays(x, y[:, None], x + y[:, None]), axis=2)
+    assert np.abs(other - expected)[3:-3, 3:-3].max() < 1.1
+    other[:] = 0
+    np.testing.assert_array_equal(picture, original)
+
+
 def test_a_place_that_takes_no_folders_is_said_to_be_one():
     with pytest.raises(OutputError, match="the folder above does not take new folders; choose another one"):
         make_folder(Path("/proc/foo"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from deca_cli.export.pictures import PANEL_MAX_SIDE, shrunk_size
+from deca_cli.export.pictures import PANEL_MAX_SIDE, resized, shrunk_size
 from deca_cli.export.view import Region, region_of
 
 if TYPE_CHECKING:
@@ -61,11 +61,9 @@ def cut_out(capture: Capture, cut: Cut) -> Capture:
         flat = (points[:, :2] - offset - corner) * scale + offset
         return np.concatenate([flat, points[:, 2:] * scale[1]], axis=1)
 
-    smooth = cv2.INTER_CUBIC if cut.size[1] > cut.region.height else cv2.INTER_AREA
-    pixels = cv2.resize(capture.photo.pixels[cut.region.slices], cut.size, interpolation=smooth)
     return replace(
         capture,
-        photo=replace(capture.photo, pixels=pixels),
+        photo=replace(capture.photo, pixels=resized(capture.photo.pixels[cut.region.slices], cut.size)),
         vertices_px=moved(capture.vertices_px, capture.pixel_offset),
         landmarks_2d_px=moved(capture.landmarks_2d_px, -0.5),
     )
@@ -75,13 +73,15 @@ def framed(pixels: np.ndarray, cut: Cut) -> np.ndarray:
     """The whole photo as high as the part, with a thin frame around what is shown enlarged; white above and below panoramas."""
     (height, width), rows = pixels.shape[:2], cut.size[1]
     scale = min(rows / height, WIDEST * rows / width)
-    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(pixels, size, interpolation=smooth))
+    small = resized(pixels, size)
     ends = np.array([[cut.region.left, cut.region.top], [cut.region.right, cut.region.bottom]]) * scale
     first, last = np.round(ends).astype(int) - [[0], [1]]
     for thick, grey in ((3, 0), (1, 255)):
         cv2.rectangle(small, first.tolist(), last.tolist(), (grey,) * 3, thick)
+    if size[1] == rows:
+        return small
+    whole = np.full((rows, size[0], 3), 255, np.uint8)
     above = (rows - size[1]) // 2
-    below = rows - size[1] - above
-    return np.pad(small, ((above, below), (0, 0), (0, 0)), constant_values=255)
+    whole[above : above + size[1]] = small
+    return whole

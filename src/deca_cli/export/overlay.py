@@ -13,7 +13,7 @@ import numpy as np
 
 from deca_cli.export.closeup import Cut, cut_out, framed, overlay_cut
 from deca_cli.export.landmark_lines import draw_landmarks
-from deca_cli.export.pictures import PANEL_MAX_SIDE, shrink, write_picture
+from deca_cli.export.pictures import PANEL_MAX_SIDE, shrink, write_picture, write_row
 from deca_cli.export.shape_picture import draw_shapes
 
 if TYPE_CHECKING:
@@ -88,10 +88,8 @@ def write_overlay(drawing: Drawing, folder: Path) -> Path:
     panels = list(drawing.overlay.panels().values())
     if drawing.cut.close:
         panels.insert(0, framed(drawing.capture.photo.pixels, drawing.cut))
-    height, width = panels[-1].shape[:2]
-    gap = np.full((height, max(2, round(GAP * max(height, width))), 3), 255, np.uint8)
-    row = [part for panel in panels for part in (panel, gap)][:-1]
-    return write_picture(folder / "overlay.jpg", np.concatenate(row, axis=1))
+    gap = max(2, round(GAP * max(panels[-1].shape[:2])))
+    return write_row(folder / "overlay.jpg", panels, gap)
 
 
 def write_images(pictures: Pictures, folder: Path) -> list[Path]:
