@@ -26,3 +26,14 @@ def tests(session: nox.Session) -> None:
     """Pytest; arguments after `--` are passed on, for example `nox -s tests -- -k rasterize`."""
     session.install(*CONSTRAINTS, ".", *nox.project.dependency_groups(PROJECT, "test"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The tables and plots of speed: rasteriser, then model and whole command, on the GPU where there is one.
+
+    Minutes long. It installs torch as `constraints.txt` says; on a GPU machine that has its own, run the two programs there.
+    """
+    session.install(*CONSTRAINTS, ".[cuda]", *nox.project.dependency_groups(PROJECT, "test"))
+    session.run("python", "benchmarks/rasterize.py", "--plot", "rasteriser_scaling.png", *session.posargs)
+    session.run("python", "benchmarks/reconstruct.py", "--plot", "reconstruct_scaling.png")

@@ -37,6 +37,8 @@ BATCHES = (1, 8, 32, 64, 128)
 MODES = ("eager", "graph")
 COMPILED_BATCH = 64  # compiling takes a minute or two for each precision, so it is done for one batch size
 TARGETS = {"tf32": 2500, "bf16": 4000}  # photos a second at batch 64
+# The official release, photos a second by batch, measured on an H200.
+RELEASE = ((1, 43.0), (8, 160.0), (32, 198.0), (128, 157.0))
 SIZE = 224
 HEAD = Path(deca_cli.__file__).parent / "packs/open/head.npz"
 
@@ -139,22 +141,28 @@ def time_mode(deca: Deca, mode: str, images: Tensor, repeats: int) -> float:
 
 def rate_or_problem(
     deca: Deca, mode: str, images: Tensor, repeats: int, what: str, problems: list[str]
-) -> str:
-    """Photos a second as text; a way that fails must not cost the table."""
+) -> float | None:
+    """Photos a second; a way that fails must not cost the table."""
     try:
-        return f"{time_mode(deca, mode, images, repeats):.4g}"
+        return time_mode(deca, mode, images, repeats)
     except Exception as error:  # noqa: BLE001 - see above
         first = (str(error).strip().splitlines() or [""])[0]
         problems.append(f"{what}: {type(error).__name__}: {first[:400]}")
-        return "failed"
+        return None
     finally:
         if images.is_cuda:
             torch.cuda.empty_cache()
 
 
+def _cell(rate: float | None) -> str:
+    return "failed" if rate is None else f"{rate:.4g}"
+
+
 @torch.inference_mode()
-def table(device: torch.device, batches: tuple[int, ...], modes: tuple[str, ...], repeats: int) -> None:
-    """Print photos a second by batch, precision and mode."""
+def table(
+    device: torch.device, batches: tuple[int, ...], modes: tuple[str, ...], repeats: int
+) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """Print photos a second by batch, precision and mode; what was measured, by precision and mode: batch, rate."""
     deca = official_shape(device)
     head = deca.head
     print(
@@ -166,20 +174,25 @@ def table(device: torch.device, batches: tuple[int, ...], modes: tuple[str, ...]
     print(f"\n| batch | precision | {' | '.join(f'{mode}, photos/s' for mode in modes)} |")
     print("|---|---|" + "---|" * len(modes), flush=True)
     problems: list[str] = []
+    curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for precision in precisions_of(device):
         set_convolution_precision(precision)
         fast = ready_deca(deca, precision)
         for batch in batches:
             images = torch.rand(batch, 3, SIZE, SIZE, device=device)
-            cells = [
-                rate_or_problem(fast, mode, images, repeats, f"{precision} {mode} at {batch}", problems)
+            rates = {
+                mode: rate_or_problem(fast, mode, images, repeats, f"{precision} {mode} at {batch}", problems)
                 for mode in modes
-            ]
-            print(f"| {batch} | {precision} | {' | '.join(cells)} |", flush=True)
+            }
+            print(f"| {batch} | {precision} | {' | '.join(map(_cell, rates.values()))} |", flush=True)
+            for mode, rate in rates.items():
+                if rate is not None:
+                    curves.setdefault((precision, mode), []).append((batch, rate))
     for problem in dict.fromkeys(problems):
         print(f"failed: {problem}")
     aims = ", ".join(f"{name} >= {rate} photos/s" for name, rate in TARGETS.items())
     print(f"aims at batch 64: {aims}", flush=True)
+    return curves
 
 
 @torch.inference_mode()
@@ -192,8 +205,8 @@ def compiled_table(device: torch.device, repeats: int) -> None:
     for precision in TARGETS:
         set_convolution_precision(precision)
         fast = ready_deca(deca, precision)
-        cell = rate_or_problem(fast, "compiled", images, repeats, f"{precision} compiled", problems)
-        print(f"| {precision} | {cell} |", flush=True)
+        rate = rate_or_problem(fast, "compiled", images, repeats, f"{precision} compiled", problems)
+        print(f"| {precision} | {_cell(rate)} |", flush=True)
     for problem in problems:
         print(f"failed: {problem}", flush=True)
 

@@ -1,11 +1,13 @@
 """Time `deca reconstruct` and the model under it, on the GPU where there is one, else on the CPU.
 
-python benchmarks/reconstruct.py [--only model|command|compiled|first] [--photos N] [--batches 1,8,...] [--cpu]
+python benchmarks/reconstruct.py [--only model|command|sides|compiled|first] [--photos N] [--batches 1,8,...] [--cpu]
+                                 [--plot FILE]
 
 model:   encode + decode with all pictures at 224 pixels for a model of the official shape, by batch, precision and way to
          run it; medians, CUDA events on a GPU.
 command: the whole command on N JPEG photos of 512 pixels (made from the portrait in docs/), overlay and parameters
          written, in a fresh process: photos a second, and memory (of all its processes) after 10, 50, 100 ... photos.
+sides:   the same for photos of other sizes.
 compiled: encode + decode through torch.compile; on a GPU only, last because compiling takes minutes.
 first:   the first run on a machine (kernels compiled), a later run, and many copies of the portrait with --obj --depth.
 """
@@ -23,11 +25,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reconstruct_plot import Measured, draw
+
+if TYPE_CHECKING:
+    import torch
+
+    from reconstruct_plot import Curves
+
 PORTRAIT = Path(__file__).resolve().parents[1] / "docs/portrait.jpg"
 SIDE = 512
+SIDES = (256, 512, 1024, 2048)
 MARKS = (10, 50, 100, 200, 500, 1000, 2000, 5000)
 PROBE = """
 import json, os, sys, time
@@ -96,8 +107,14 @@ def run(words: list[str], folder: Path, cache: Path | None = None) -> dict:
     }
 
 
-def make_photos(folder: Path, count: int) -> Path:
-    """Squares of the portrait, shifted, scaled, mirrored and of other brightness: no two are equal."""
+def make_photos(folder: Path, count: int, side: int = SIDE) -> Path:
+    """Squares of the portrait, shifted, scaled, mirrored and of other brightness: no two are equal.
+
+    Args:
+        folder: where a folder `photos` is made.
+        count: how many.
+        side: of each, pixels.
+    """
     import cv2
 
     portrait = cv2.imread(str(PORTRAIT))
@@ -108,17 +125,17 @@ def make_photos(folder: Path, count: int) -> Path:
         turn = cv2.getRotationMatrix2D(
             (portrait.shape[1] / 2, portrait.shape[0] / 2), rng.uniform(-8, 8), 1.0
         )
-        turn *= SIDE / min(portrait.shape[:2]) * rng.uniform(0.85, 1.05)
-        turn[:, 2] += rng.uniform(-20, 20, 2)
-        picture = cv2.warpAffine(portrait, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+        turn *= side / min(portrait.shape[:2]) * rng.uniform(0.85, 1.05)
+        turn[:, 2] += rng.uniform(-20, 20, 2) * side / SIDE
+        picture = cv2.warpAffine(portrait, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
         picture = cv2.convertScaleAbs(picture, alpha=rng.uniform(0.7, 1.2))
         picture = picture[:, ::-1] if rng.random() < 0.5 else picture
         cv2.imwrite(str(photos / f"{number:05}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return photos
 
 
-def time_command(count: int, extra: list[str]) -> None:
-    """The table of the whole command."""
+def time_command(count: int, extra: list[str]) -> list[tuple[int, float]]:
+    """Print the table of the whole command; photos done and seconds since the start."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = make_photos(folder, count)
@@ -142,6 +159,38 @@ def time_command(count: int, extra: list[str]) -> None:
             "seconds by stage (summed over threads): " + ", ".join(f"{k} {v:.1f}" for k, v in stages.items()),
             flush=True,
         )
+    return [(done, seconds) for done, seconds, *_ in found["marks"]]
+
+
+def time_sides(count: int, extra: list[str]) -> list[tuple[int, float, float]]:
+    """Print how fast the whole command does photos of several sizes; side, and photos a second without and with the start."""
+    print(
+        f"\n| side of {count} square photos | photos/s from the first to the last | start and end included |\n|---|---|---|"
+    )
+    rows = []
+    for side in SIDES:
+        with tempfile.TemporaryDirectory() as name:
+            found = run([str(make_photos(Path(name), count, side)), *extra], Path(name))
+        (_, first, *_), (last, until, *_) = found["marks"][0], found["marks"][-1]
+        row = (side, (last - 1) / max(until - first, 1e-9), count / found["seconds"])
+        rows.append(row)
+        print("| {} | {:.1f} | {:.1f} |".format(*row), flush=True)
+    return rows
+
+
+def time_model(device: torch.device, batches: str | None, modes: str | None) -> Curves:
+    """Print the tables of encode + decode; photos a second by batch, for each precision and mode."""
+    import encode_decode
+
+    gpu = device.type == "cuda"
+    usual = (encode_decode.BATCHES, encode_decode.MODES) if gpu else ((1, 8), ("eager",))
+    encode_decode.parts(device, 64 if gpu else 1, 20 if gpu else 1)
+    return encode_decode.table(
+        device,
+        tuple(map(int, batches.split(","))) if batches else usual[0],
+        tuple(modes.split(",")) if modes else usual[1],
+        20 if gpu else 2,
+    )
 
 
 def time_first(copies: int) -> None:
@@ -166,12 +215,15 @@ def time_first(copies: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("model", "command", "compiled", "first"))
+    parser.add_argument("--only", choices=("model", "command", "sides", "compiled", "first"))
     parser.add_argument("--photos", type=int, default=None, help="1000 on a GPU, else 100")
     parser.add_argument("--batches", default=None, help="for the model, such as 1,8,64")
     parser.add_argument("--modes", default=None, help="for the model, such as eager,graph")
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
+    parser.add_argument(
+        "--plot", type=Path, help="draw how it grows with batch, photos and size into this file"
+    )
     parser.add_argument("extra", nargs="*", help="options for the command, after --")
     options = parser.parse_args()
     import torch
@@ -180,32 +232,23 @@ def main() -> None:
     machine = torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine()
     print(f"{machine}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, "
           f"{time.strftime('%Y-%m-%d')}", flush=True)  # fmt: skip
+    count = options.photos or (1000 if gpu else 100)
+    extra = [*options.extra, *([] if gpu else ["--device", "cpu"])]
+    measured = Measured()
     if options.only in (None, "model"):
-        import encode_decode
-
-        batches = (
-            tuple(map(int, options.batches.split(",")))
-            if options.batches
-            else encode_decode.BATCHES
-            if gpu
-            else (1, 8)
-        )
-        modes = (
-            tuple(options.modes.split(",")) if options.modes else encode_decode.MODES if gpu else ("eager",)
-        )
-        device = torch.device("cuda" if gpu else "cpu")
-        encode_decode.parts(device, 64 if gpu else 1, 20 if gpu else 1)
-        encode_decode.table(device, batches, modes, 20 if gpu else 2)
+        measured.model = time_model(torch.device("cuda" if gpu else "cpu"), options.batches, options.modes)
     if options.only in (None, "command"):
-        time_command(
-            options.photos or (1000 if gpu else 100), [*options.extra, *([] if gpu else ["--device", "cpu"])]
-        )
+        measured.command = time_command(count, extra)
+    if options.only in (None, "sides"):
+        measured.sides = time_sides(count, extra)
     if gpu and options.only in (None, "compiled"):
         import encode_decode
 
         encode_decode.compiled_table(torch.device("cuda"), 20)
     if options.only == "first":
         time_first(options.copies)
+    if options.plot is not None:
+        draw(measured, machine, options.plot)
 
 
 if __name__ == "__main__":
