@@ -35,5 +35,5 @@ def bench(session: nox.Session) -> None:
     Minutes long. It installs torch as `constraints.txt` says; on a GPU machine that has its own, run the two programs there.
     """
     session.install(*CONSTRAINTS, ".[cuda]", *nox.project.dependency_groups(PROJECT, "test"))
-    session.run("python", "benchmarks/rasterize.py", "--plot", "rasteriser_scaling.png", *session.posargs)
+    session.run("python", "benchmarks/rasterize.py", "--plot", "rasteriser_scaling.png")
     session.run("python", "benchmarks/reconstruct.py", "--plot", "reconstruct_scaling.png")
