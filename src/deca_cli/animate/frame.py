@@ -7,17 +7,31 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deca_cli.heads.camera import ndc_to_photo
+from deca_cli.heads.camera import ndc_to_photo, project
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from deca_cli.heads.model import HeadModel
     from deca_cli.networks.codes import Codes
     from deca_cli.networks.preprocessing import Preprocessing
 
 HEAD_SHARE = 0.86  # of the frame's height or width that a head seen from the front takes
 DARK = (28, 30, 34)
+MARGIN = 0.03  # of a window's side, around the head
+HEADS_AT_ONCE = 32  # decoded together to see where they lie
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of the camera's NDC."""
+
+    centre: tuple[float, float] = (0.0, 0.0)
+    half: float = 1.0  # of its side
+
+
+CROP = Window()  # the crop that the model saw
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +50,32 @@ class Frame:
         return projected * scale + projected.new_tensor([*self.shift, 0.0])
 
 
-def square_in(width: int, height: int, background: np.ndarray | tuple[int, int, int] = DARK) -> Frame:
-    """The camera's square as large as it fits into the frame, in its middle."""
-    side = min(width, height)
-    return Frame(width, height, (side / width, side / height), (0.0, 0.0), background)
+def square_in(
+    width: int,
+    height: int,
+    background: np.ndarray | tuple[int, int, int] = DARK,
+    window: Window = CROP,
+) -> Frame:
+    """A square of the camera's NDC as large as it fits into the frame, in its middle."""
+    side = min(width, height) / window.half
+    scale = side / width, side / height
+    shift = -window.centre[0] * scale[0], -window.centre[1] * scale[1]
+    return Frame(width, height, scale, shift, background)
+
+
+@torch.inference_mode()
+def whole_heads(head: HeadModel, *clips: Codes) -> Window:
+    """The smallest window that holds the crop and, with some air, every head of these codes."""
+    low, high = torch.full((2,), -1.0), torch.full((2,), 1.0)
+    for codes in clips:
+        for start in range(0, codes.batch_size, HEADS_AT_ONCE):
+            part = codes.select(slice(start, start + HEADS_AT_ONCE))
+            seen = project(head(part.shape, part.expression, part.pose), part.camera)[..., :2].cpu()
+            around = MARGIN * (seen.amax((0, 1)) - seen.amin((0, 1)))
+            low = torch.minimum(low, seen.amin((0, 1)) - around)
+            high = torch.maximum(high, seen.amax((0, 1)) + around)
+    x, y = ((low + high) / 2).tolist()
+    return Window((x, y), float((high - low).max()) / 2)
 
 
 def on_photo(to_photo: np.ndarray, preprocessing: Preprocessing, photo: np.ndarray) -> Frame:

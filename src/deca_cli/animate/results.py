@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from deca_cli import __version__
-from deca_cli.animate.frame import Frame, on_photo, square_in
-from deca_cli.animate.looks import DETAIL, SHAPE, TEXTURED, Light, studio
+from deca_cli.animate.frame import CROP, DARK, Frame, Window, on_photo, square_in, whole_heads
+from deca_cli.animate.looks import DETAIL, SHAPE, TEXTURED, studio
 from deca_cli.animate.mapping import retarget
 from deca_cli.animate.motion import Motion
 from deca_cli.animate.params import FILE
@@ -47,27 +47,30 @@ def finest_shape(pack: Pack) -> str:
     return DETAIL if pack.has_detail else SHAPE
 
 
-def cut_square(photo: np.ndarray, to_photo: np.ndarray, pack: Pack, side: int) -> np.ndarray:
-    """The square that the model looked at, from the photo's own pixels: uint8 [side, side, 3], black outside."""
+def cut_square(
+    photo: np.ndarray, to_photo: np.ndarray, pack: Pack, side: int, window: Window = CROP
+) -> np.ndarray:
+    """A window around the square that the model looked at, from the photo's own pixels: uint8 [side, side, 3], dark outside."""
     size, offset = pack.deca.preprocessing.image_size, pack.deca.preprocessing.pixel_offset
-    step = size / side
-    # Centre of panel pixel p -> crop index -> photo index.
-    to_crop = np.array([[step, 0, 0.5 * step + offset], [0, step, 0.5 * step + offset], [0, 0, 1.0]])
+    step = window.half * size / side
+    # Centre of panel pixel p -> NDC -> crop index -> photo index.
+    left, top = ((middle - window.half + 1) * size / 2 + 0.5 * step + offset for middle in window.centre)
+    to_crop = np.array([[step, 0, left], [0, step, top], [0, 0, 1.0]])
     matrix = np.asarray(to_photo, np.float64) @ to_crop
     flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if matrix[0, 0] < 1.5 else cv2.INTER_AREA)
     if matrix[0, 0] >= 1.5:  # warpAffine does not average: smooth first
         photo = cv2.GaussianBlur(photo, (0, 0), 0.4 * float(matrix[0, 0]))
         flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
-    return np.asarray(cv2.warpAffine(photo, matrix[:2], (side, side), flags=flags))
+    return np.asarray(cv2.warpAffine(photo, matrix[:2], (side, side), flags=flags, borderValue=DARK))
 
 
 def pictures_of(
-    source: Source, codes: Codes, kinds: Sequence[str], side: int, light: Light | None = None
+    source: Source, codes: Codes, kinds: Sequence[str], side: int, window: Window = CROP
 ) -> list[np.ndarray]:
-    """Renderings of some heads in the source's crop, one picture a head with the kinds side by side."""
-    frame = square_in(side, side)
+    """Renderings of some heads as the source's camera sees them, one picture a head with the kinds side by side."""
+    frame = square_in(side, side, window=window)
     panels = tuple(Panel(kind, frame, index * side) for index, kind in enumerate(kinds))
-    return list(render_clip(Scene.of(source, panels, light or studio()), codes))
+    return list(render_clip(Scene.of(source, panels, studio()), codes))
 
 
 def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -87,13 +90,14 @@ def comparison(source: Source, driver: Driver, codes: Codes, side: int) -> np.nd
     kinds = [finest_shape(source.pack)]
     if source.texture is not None:
         kinds.append(TEXTURED)
+    window = whole_heads(source.pack.deca.head, source.codes, codes)
     parts = []
     if source.has_photo:
-        parts.append(cut_square(source.photo.pixels, source.fit.crop.to_photo, source.pack, side))
-    parts += pictures_of(source, source.codes, kinds[:1], side)
+        parts.append(cut_square(source.photo.pixels, source.fit.crop.to_photo, source.pack, side, window))
+    parts += pictures_of(source, source.codes, kinds[:1], side, window)
     if driver.photo is not None and driver.crop_to_photo is not None:
-        parts.append(cut_square(driver.photo.pixels, driver.crop_to_photo, source.pack, side))
-    parts += pictures_of(source, codes, kinds, side)
+        parts.append(cut_square(driver.photo.pixels, driver.crop_to_photo, source.pack, side, window))
+    parts += pictures_of(source, codes, kinds, side, window)
     return beside(parts)
 
 
@@ -102,9 +106,10 @@ def clip_comparison(source: Source, codes: Codes, side: int) -> np.ndarray:
     count = min(COMPARISON_FRAMES, codes.batch_size)
     chosen = torch.linspace(0, codes.batch_size - 1, count).round().long().to(codes.pose.device)
     some = codes.select(chosen)
-    rows = [beside(pictures_of(source, some, [finest_shape(source.pack)], side))]
+    window = whole_heads(source.pack.deca.head, some)
+    rows = [beside(pictures_of(source, some, [finest_shape(source.pack)], side, window))]
     if source.texture is not None:
-        rows.append(beside(pictures_of(source, some, [TEXTURED], side)))
+        rows.append(beside(pictures_of(source, some, [TEXTURED], side, window)))
     return below(rows)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from deca_cli.animate.combine import Pose, TransferRule, transfer
 from deca_cli.animate.composite import composite_clip
-from deca_cli.animate.frame import portrait_camera, square_in
+from deca_cli.animate.frame import CROP, portrait_camera, square_in, whole_heads
 from deca_cli.animate.looks import DETAIL, RENDERINGS, TEXTURED, Light
 from deca_cli.animate.mapping import retarget
 from deca_cli.animate.motion import join, resample
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deca_cli.animate.drivers import Driver
+    from deca_cli.animate.frame import Window
     from deca_cli.animate.motion import Motion
     from deca_cli.animate.source import Source
     from deca_cli.animate.timeline import Keyframe
@@ -203,8 +204,11 @@ def teaser(
         columns = smooth_columns(source.codes, motion, camera, jaw_index=jaw_index)
     kind = style.kinds[0] if style.kinds else finest_shape(source.pack)
     fps = style.fps or (TEASER_FPS if official else USUAL_FPS)
+    window = CROP if official else whole_heads(source.pack.deca.head, source.codes)
     return Show(
-        columns.views.batch_size, fps, lambda: _teaser_frames(source, columns, kind, side, style.light)
+        columns.views.batch_size,
+        fps,
+        lambda: _teaser_frames(source, columns, kind, side, style.light, window),
     )
 
 
@@ -217,17 +221,18 @@ def _teaser_camera(source: Source, side: int) -> tuple[float, ...]:
 
 
 def _teaser_frames(
-    source: Source, columns: Columns, kind: str, side: int, light: Light
+    source: Source, columns: Columns, kind: str, side: int, light: Light, window: Window
 ) -> Iterator[np.ndarray]:
     if kind not in RENDERINGS:
         raise UsageError(f"--rendering {kind} is not one of {', '.join(RENDERINGS)}.")
 
-    def column(codes: Codes, shown: str) -> Iterator[np.ndarray]:
-        panels = (Panel(shown, square_in(side, side)),)
+    def column(codes: Codes, shown: str, window: Window = CROP) -> Iterator[np.ndarray]:
+        panels = (Panel(shown, square_in(side, side, window=window)),)
         return render_clip(Scene.of(source, panels, light), codes)
 
-    still = [next(column(source.codes, kind))]
+    still = [next(column(source.codes, kind, window))]
     if source.has_photo:
-        still.insert(0, cut_square(source.photo.pixels, source.fit.crop.to_photo, source.pack, side))
+        photo = cut_square(source.photo.pixels, source.fit.crop.to_photo, source.pack, side, window)
+        still.insert(0, photo)
     for view, face in zip(column(columns.views, kind), column(columns.expressions, kind), strict=True):
         yield np.concatenate([*still, view, face], axis=1)

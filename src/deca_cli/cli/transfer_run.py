@@ -155,7 +155,7 @@ def _still_composite(source: Source, codes: Codes, folder: Path) -> None:
 def _clip(job: Job, source: Source, codes: Codes, fps: float, folder: Path) -> Path:
     """Write the clip, the parameters of its frames and some frames side by side."""
     from deca_cli.animate.composite import composite_clip
-    from deca_cli.animate.frame import square_in
+    from deca_cli.animate.frame import square_in, whole_heads
     from deca_cli.animate.looks import TEXTURED, studio
     from deca_cli.animate.render import Panel, Scene, render_clip
     from deca_cli.animate.results import clip_comparison, finest_shape, save_clip_params
@@ -164,7 +164,7 @@ def _clip(job: Job, source: Source, codes: Codes, fps: float, folder: Path) -> P
 
     kind = job.video or ("mp4" if has_ffmpeg() else "gif")
     ending = {"mp4": ".mp4", "gif": ".gif", "png": ""}[kind]
-    frame = square_in(job.side, job.side)
+    frame = square_in(job.side, job.side, window=whole_heads(source.pack.deca.head, codes))
     kinds = [finest_shape(source.pack), *([TEXTURED] if source.texture is not None else [])]
     panels = tuple(Panel(name, frame, index * job.side) for index, name in enumerate(kinds))
     scene = Scene.of(source, panels, studio())
