@@ -1,7 +1,11 @@
 """Other rasterisers on the same problem as ours: plain torch, and more as far as they are installed."""
 
+# ruff: noqa: SLF001 - torch's loader of extensions has no public place to step in
+
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -68,10 +72,35 @@ def plain_triangles(vertices: Tensor, faces: Tensor, size: int) -> Tensor:
     return torch.where(best < nothing, best & 0xFFFFFFFF, -1).int().view(-1, size, size)
 
 
+@contextmanager
+def extensions_in_sys_modules() -> Iterator[None]:
+    """What torch's loader of extensions loads can be imported by its name.
+
+    nvdiffrast has its plug-in built and loaded by torch, then imports it by name, which newer versions of torch do not
+    provide for.
+    """
+    from torch.utils import cpp_extension
+
+    plain = cpp_extension._import_module_from_library
+
+    def loaded(name: str, path: str, is_python_module: bool) -> object:
+        module = plain(name, path, is_python_module)
+        if is_python_module:
+            sys.modules[name] = module
+        return module
+
+    cpp_extension._import_module_from_library = loaded
+    try:
+        yield
+    finally:
+        cpp_extension._import_module_from_library = plain
+
+
 def _nvdiffrast(vertices: Tensor, faces: Tensor, attributes: Tensor, size: int) -> tuple[Call, Call]:
     import nvdiffrast.torch as dr
 
-    context = dr.RasterizeCudaContext()
+    with extensions_in_sys_modules():
+        context = dr.RasterizeCudaContext()
     clip = torch.nn.functional.pad(vertices, (0, 1), value=1.0)
 
     def alone() -> Tensor:

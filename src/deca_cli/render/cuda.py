@@ -1,7 +1,6 @@
 """Rasterisation, interpolation and their gradients on an NVIDIA GPU: buffers and launches around `rasterize.cu`.
 
-Nothing here waits for the GPU or looks at what lies on it, so all of it may be captured in a CUDA graph. At small sizes
-the time is that of Python and the driver: hence the plan that is kept, and plain ints for arguments.
+Nothing here waits for the GPU or looks at what lies on it, so all of it may be captured in a CUDA graph.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deca_cli.render.cuda_plan import blocks_of_pixels, plan_of
+from deca_cli.render.cuda_draw import drawing_of
+from deca_cli.render.cuda_plan import blocks_of_pixels, sizes_of
 from deca_cli.render.fragments import Rule
 from deca_cli.render.kernels import Launcher, launcher
 
@@ -28,9 +28,12 @@ def rasterize(
     Raises:
         DeviceError: cuda-core is missing, or the kernels do not compile or load on this device.
     """
-    with _current(vertices.device):
-        drawn = _draw(vertices, faces, height, width, rule, z_offset, None, None)
-    triangle, barycentrics, depth = drawn
+    faces = _indices(faces, vertices)
+    draw = drawing_of(
+        vertices.device.index, vertices.dtype, vertices.shape, faces.shape, faces.dtype == torch.int64,
+        height, width, rule, z_offset, None,
+    )  # fmt: skip
+    triangle, barycentrics, depth = draw(vertices, faces)
     return triangle, barycentrics, depth
 
 
@@ -39,56 +42,13 @@ def rasterize_and_interpolate(
     height: int, width: int, rule: Rule, z_offset: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """`rasterize` and `interpolate` in one pass over the pixels: triangle, barycentrics, depth and picture."""
-    with _current(vertices.device):
-        drawn = _draw(vertices, faces, height, width, rule, z_offset, attribute_faces, attributes)
-    triangle, barycentrics, depth, picture = drawn
-    return triangle, barycentrics, depth, picture
-
-
-def _draw(
-    vertices: Tensor, faces: Tensor, height: int, width: int, rule: Rule, z_offset: float,
-    attribute_faces: Tensor | None, attributes: Tensor | None,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """Triangle, barycentrics, depth and, where there are attributes, their picture.
-
-    Clear the keys, draw the triangles, then one pass over the pixels that writes everything; in the order in which the
-    GPU needs it, for at small sizes the GPU waits for this function, not the other way round.
-    """
-    kernels = _launcher(vertices)
-    stream = kernels.stream()
-    plan = plan_of(
-        vertices.shape, faces.shape, faces.dtype == torch.int64, height, width, rule, z_offset,
-        None if attributes is None else attributes.shape,
+    faces, attribute_faces = _indices(faces, vertices), _indices(attribute_faces, vertices)
+    draw = drawing_of(
+        vertices.device.index, vertices.dtype, vertices.shape, faces.shape, faces.dtype == torch.int64,
+        height, width, rule, z_offset, attributes.shape,
     )  # fmt: skip
-    keys = vertices.new_empty(plan.keys, dtype=torch.int64)
-    address = keys.data_ptr()
-    kernels.start(stream, "clear_keys", plan.clear_blocks, address, plan.keys // 2)
-    vertices, faces = vertices.contiguous(), _indices(faces, vertices)
-    inputs = (vertices.data_ptr(), faces.data_ptr(), address)
-    kernels.start(stream, "draw_triangles", plan.draw_blocks, *inputs, *plan.sizes, *plan.drawing)
-    # Only now, while the GPU draws.
-    drawn: tuple[Tensor, ...] = _allocate(vertices, height, width)
-    addresses = [part.data_ptr() for part in drawn]
-    mixing: tuple[int, ...] = (0, 0, 0, 0)
-    if attribute_faces is not None and attributes is not None:
-        picture = vertices.new_empty((vertices.shape[0], attributes.shape[-1], height, width))
-        drawn = (*drawn, picture)
-        attributes, rows = attributes.contiguous(), _indices(attribute_faces, vertices)
-        mixing = (rows.data_ptr(), attributes.data_ptr(), picture.data_ptr(), int(rows.dtype == torch.int64))
-    kernels.start(
-        stream, "resolve", plan.pixel_blocks, *inputs, *addresses, *plan.sizes, *mixing, *plan.attributes
-    )
-    return drawn
-
-
-def _allocate(vertices: Tensor, height: int, width: int) -> Arrays:
-    """Memory for triangle, barycentrics and depth."""
-    shape = (vertices.shape[0], height, width)
-    return (
-        vertices.new_empty(shape, dtype=torch.int32),
-        vertices.new_empty((*shape, 3)),
-        vertices.new_empty(shape),
-    )
+    triangle, barycentrics, depth, picture = draw(vertices, faces, attribute_faces, attributes)
+    return triangle, barycentrics, depth, picture
 
 
 def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -98,9 +58,8 @@ def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attribute
     batch, height, width = triangle.shape
     with _current(attributes.device):
         picture = attributes.new_empty((batch, attributes.shape[-1], height, width))
-        kernels = _launcher(attributes)
-        kernels.start(
-            kernels.stream(), "interpolate", blocks_of_pixels(batch, height, width), triangle.data_ptr(),
+        _launcher(attributes).start(
+            "interpolate", blocks_of_pixels(batch, height, width), triangle.data_ptr(),
             barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(), picture.data_ptr(),
             *_attribute_sizes(triangle, faces, attributes),
         )  # fmt: skip
@@ -119,9 +78,8 @@ def interpolate_backward(
     faces = _indices(faces, attributes)
     with _current(attributes.device):
         to_attributes, to_barycentrics = torch.zeros_like(attributes), torch.empty_like(barycentrics)
-        kernels = _launcher(attributes)
-        kernels.start(
-            kernels.stream(), "interpolate_backward", blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
+        _launcher(attributes).start(
+            "interpolate_backward", blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
             triangle.data_ptr(), barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(),
             to_attributes.data_ptr(), to_barycentrics.data_ptr(), *_attribute_sizes(triangle, faces, attributes),
         )  # fmt: skip
@@ -136,17 +94,16 @@ def rasterize_backward(
     vertices, faces, triangle = vertices.contiguous(), _indices(faces, vertices), triangle.contiguous()
     to_barycentrics = None if to_barycentrics is None else to_barycentrics.contiguous()
     to_depth = None if to_depth is None else to_depth.contiguous()
-    _, height, width = triangle.shape
+    batch, height, width = triangle.shape
+    sizes = sizes_of(
+        batch, vertices.shape[1], faces.shape[0], faces.dtype == torch.int64, height, width, rule, z_offset
+    )
     with _current(vertices.device):
-        kernels = _launcher(vertices)
-        plan = plan_of(
-            vertices.shape, faces.shape, faces.dtype == torch.int64, height, width, rule, z_offset, None
-        )
         to_vertices = torch.zeros_like(vertices)
-        kernels.start(
-            kernels.stream(), "rasterize_backward", plan.pixel_blocks, vertices.data_ptr(), faces.data_ptr(),
+        _launcher(vertices).start(
+            "rasterize_backward", blocks_of_pixels(batch, height, width), vertices.data_ptr(), faces.data_ptr(),
             triangle.data_ptr(), 0 if to_barycentrics is None else to_barycentrics.data_ptr(),
-            0 if to_depth is None else to_depth.data_ptr(), to_vertices.data_ptr(), *plan.sizes,
+            0 if to_depth is None else to_depth.data_ptr(), to_vertices.data_ptr(), *sizes,
         )  # fmt: skip
     return to_vertices
 

@@ -23,7 +23,7 @@ def rasterize(
     """Triangle, barycentrics and depth."""
     arguments = (vertices, faces, height, width, cast("Rule", rule), z_offset)
     if backend == "cuda":
-        return cast("Arrays", _cuda().rasterize(*arguments))
+        return cast("Arrays", cuda_kernels().rasterize(*arguments))
     if backend == "cpu":
         from deca_cli.render import cpu
 
@@ -41,7 +41,7 @@ def rasterize_backward(
     arguments = (vertices, faces, triangle, to_barycentrics, to_depth, cast("Rule", rule), z_offset)
     # The CUDA kernel adds in any order; plain torch has a fixed one where it is told to keep to it.
     if backend == "cuda" and not torch.are_deterministic_algorithms_enabled():
-        return cast("Tensor", _cuda().rasterize_backward(*arguments))
+        return cast("Tensor", cuda_kernels().rasterize_backward(*arguments))
     if backend == "cpu":
         from deca_cli.render import cpu_gradients
 
@@ -54,7 +54,7 @@ def interpolate(
 ) -> Tensor:
     """The picture of attributes: by the CUDA kernel if ``fused``, else in plain torch."""
     if fused:
-        return cast("Tensor", _cuda().interpolate(triangle, barycentrics, faces, attributes))
+        return cast("Tensor", cuda_kernels().interpolate(triangle, barycentrics, faces, attributes))
     return plain.interpolate(triangle, barycentrics, faces, attributes)
 
 
@@ -63,7 +63,7 @@ def interpolate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients to the attributes and to the barycentrics."""
     if fused and not torch.are_deterministic_algorithms_enabled():
-        found = _cuda().interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
+        found = cuda_kernels().interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
         return cast("tuple[Tensor, Tensor]", found)
     return plain.interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
 
@@ -74,7 +74,7 @@ def rasterize_and_interpolate(
 ) -> All:  # fmt: skip
     """Triangle, barycentrics, depth and picture; the CUDA kernel needs one pass over the pixels for all of them."""
     if backend == "cuda":
-        found = _cuda().rasterize_and_interpolate(
+        found = cuda_kernels().rasterize_and_interpolate(
             vertices, faces, attribute_faces, attributes, height, width, rule, z_offset
         )
         return cast("All", found)
@@ -83,6 +83,6 @@ def rasterize_and_interpolate(
 
 
 @functools.cache
-def _cuda() -> ModuleType:
-    """The module of the CUDA kernels; an import statement takes a good part of the time of a small picture."""
+def cuda_kernels() -> ModuleType:
+    """`cuda.py`; an import statement takes a good part of the time of a small picture."""
     return importlib.import_module("deca_cli.render.cuda")

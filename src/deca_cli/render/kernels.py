@@ -25,33 +25,42 @@ class Launcher:
         core = cuda_core()
         self._device_index = device_index
         self._kernels = _compile(device_index, double)
-        self._launch = core.launch
+        # launch(stream, grid, kernel, *arguments): starts a kernel, nothing waits. The GPU must be torch's current one.
+        # Arguments are Python ints (addresses and sizes: 64 bits in the kernel) and floats (double).
+        self.launch = core.launch
         self._device = core.Device(device_index)
         self._ready = threading.local()  # threads in which this GPU's context has been made current
+        self._only = torch.cuda.device_count() == 1
         self._stream_of = functools.lru_cache(maxsize=256)(core.Stream.from_handle)
         self._grid_of = functools.lru_cache(maxsize=1024)(
             lambda blocks: core.LaunchConfig(grid=blocks, block=BLOCK)
         )
 
-    def stream(self) -> Any:  # noqa: ANN401 - cuda-core's stream
-        """The current stream that torch has for this GPU, for `start`."""
+    def is_current(self) -> bool:
+        """Whether this GPU is torch's current one."""
+        return self._only or torch.cuda.current_device() == self._device_index
+
+    def stream(self) -> tuple[int, Any]:
+        """The current stream that torch has for this GPU: as a number, and for `launch`."""
         if not hasattr(self._ready, "done"):
             self._device.set_current()
             self._ready.done = True
         # What torch.cuda.current_stream reads, without the object around it: that costs as much as half a launch.
-        return self._stream_of(torch._C._cuda_getCurrentRawStream(self._device_index))  # noqa: SLF001
+        handle = torch._C._cuda_getCurrentRawStream(self._device_index)  # noqa: SLF001
+        return handle, self._stream_of(handle)
 
-    def start(self, stream: Any, name: str, blocks: int, *arguments: float) -> None:  # noqa: ANN401
-        """Start one kernel with that many blocks; nothing waits. The GPU must be torch's current device.
+    def grid(self, blocks: int) -> Any:  # noqa: ANN401 - cuda-core's configuration of a launch
+        """That many blocks of BLOCK threads, for `launch`; None for none."""
+        return self._grid_of(blocks) if blocks else None
 
-        Args:
-            stream: of `stream`.
-            name: one of `KERNELS`.
-            blocks: of BLOCK threads each; with none, nothing is started.
-            arguments: Python ints (addresses and sizes: 64 bits in the kernel) and floats (double).
-        """
+    def kernel(self, name: str) -> Any:  # noqa: ANN401 - cuda-core's kernel
+        """One of `KERNELS`, for `launch`."""
+        return self._kernels[name]
+
+    def start(self, name: str, blocks: int, *arguments: float) -> None:
+        """`launch` on the current stream, unless there are no blocks."""
         if blocks:
-            self._launch(stream, self._grid_of(blocks), self._kernels[name], *arguments)
+            self.launch(self.stream()[1], self.grid(blocks), self._kernels[name], *arguments)
 
 
 @functools.cache

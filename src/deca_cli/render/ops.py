@@ -42,6 +42,17 @@ def is_tracked(*tensors: Tensor) -> bool:
     return False
 
 
+def is_ordinary(*tensors: Tensor) -> bool:
+    """Neither of the two above: what computes may be called without autograd and dispatcher around it."""
+    if torch.compiler.is_compiling():
+        return False
+    tracking = torch.is_grad_enabled()
+    for tensor in tensors:  # noqa: SIM110 - as above
+        if type(tensor) not in _ORDINARY or (tracking and tensor.requires_grad):
+            return False
+    return True
+
+
 # ---- Rasterising: (vertices, faces, height, width, backend, rule, z_offset) -> triangle, barycentrics, depth ----
 
 

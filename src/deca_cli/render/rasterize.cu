@@ -8,10 +8,15 @@
 //
 // Arrays, contiguous; Real is float, or double if compiled with -DREAL=double:
 //   vertices Real [B, V, 3] NDC        faces int or (wide) 64-bit int [F, 3]
-//   keys 64 bit [B, H, W], then int [B, LIST] with the large triangles of every item; all ones at the start
+//   keys 64 bit [R, H, W], then int [R, LIST] with the large triangles of every item; all ones at the start
 //   triangle int [B, H, W]             barycentrics Real [B, H, W, 3]             depth Real [B, H, W]
 //   attributes Real [N, D] or [B, N, D]: `stride` is the distance of two items, 0 or N D        picture Real [B, D, H, W]
-// Launch: blocks of BLOCK threads; those of the first item of the batch first.
+// Launch: blocks of BLOCK threads; those of the first item first. There may be room for fewer keys than the batch has items
+// (R < B): draw_triangles and resolve are then launched for some items after the others, from item `first` on.
+//
+// Room that is used again is left as it has to be at the start: resolve takes back the keys that it has read. The numbers
+// of large triangles cannot be taken back while other blocks read them; so every item has two of them, of which one use
+// of the room counts with that of its `turn`, and takes the other one back.
 
 #ifndef REAL
 #define REAL float
@@ -25,7 +30,8 @@
 #define WARP_WIDTH 16      // of these, the pixels of a warp: WARP_WIDTH x WARP / WARP_WIDTH
 #define DRAW_BLOCKS 8      // blocks that share a multiprocessor, which limits their registers; these three were the
 #define RESOLVE_BLOCKS 16  // quickest of those tried on an H200
-#define LIST 1024          // numbers for the large triangles of an item: how many less one, then their ids
+#define LIST 1024          // numbers for the large triangles of an item: twice how many less one, then their ids
+#define LISTED (LIST - 2)
 #define STAGE 32           // large triangles that a block looks at together
 #define COLLINEAR 1e-12
 #define LARGEST_DOUBLE 1.7976931348623157e308
@@ -71,6 +77,9 @@ struct Pixel {
 };
 
 static __device__ Real infinity() { return (Real)__int_as_float(0x7f800000); }
+// Results are not read again here: they shall not drive keys, vertices and attributes out of the L2 cache.
+static __device__ void put(int* place, int value) { __stcs(place, value); }
+static __device__ void put(Real* place, Real value) { __stcs(place, value); }
 static __device__ double smallest(double a, double b, double c) { return fmin(a, fmin(b, c)); }
 static __device__ double largest(double a, double b, double c) { return fmax(a, fmax(b, c)); }
 static __device__ int all_finite(double a, double b, double c) {
@@ -179,6 +188,11 @@ static __device__ void draw_pixel(const Triangle* t, int face, int column, int r
     atomicMin(place, key);
 }
 
+// The list of the item whose keys are at this place of the room.
+static __device__ int* list_of(Key* keys, int room, int place, long long pixels) {
+    return (int*)(keys + room * pixels) + (long long)place * LIST;
+}
+
 // ---- Before: empty keys and lists ----------------------------------------------------------------------------------
 
 // Launch: enough threads for `count` pairs of keys.
@@ -192,20 +206,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK) clear_keys(ulonglong2* keys,
 // A warp takes `share` (a power of two up to WARP) triangles. The pixels of their bounding boxes are numbered through, and
 // its lanes take these numbers in turn, so that all lanes are busy whatever the sizes. Triangles with more pixels than
 // `large_box` are put on the list and left to the last pass.
-// Launch: B * ceil(F / (share * BLOCK / WARP)) blocks.
+// Launch: ceil(F / (share * BLOCK / WARP)) blocks an item.
 extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
-    const Real* vertices, const void* faces, Key* keys, Int wide, Int batch, Int vertex_count, Int face_count, Int
-    height, Int width, Int standard, double epsilon, double z_offset, Int share, Int large_box) {
+    const Real* vertices, const void* faces, Key* keys, Int wide, Int room, Int vertex_count, Int face_count, Int
+    height, Int width, Int standard, double epsilon, double z_offset, Int first_item, Int turn, Int share, Int large_box) {
     __shared__ Triangle triangles[BLOCK];
     __shared__ int owners[BLOCK], starts[BLOCK];  // of the triangles with pixels, in their order
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
     int lane = threadIdx.x % WARP, warp = threadIdx.x - lane;
     int blocks = (face_count + share * (BLOCK / WARP) - 1) / (share * (BLOCK / WARP));
-    int item = blockIdx.x / blocks, first = ((blockIdx.x - item * blocks) * BLOCK + warp) / WARP * share;
-    Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
-    Key* picture = keys + item * pixels;
-    int* list = (int*)(keys + batch * pixels) + (long long)item * LIST;
+    int place = blockIdx.x / blocks, first = ((blockIdx.x - place * blocks) * BLOCK + warp) / WARP * share;
+    Mesh mesh = {vertices + 3ll * (first_item + place) * vertex_count, faces, wide, vertex_count, face_count};
+    Key* picture = keys + place * pixels;
+    int* list = list_of(keys, room, place, pixels);
     Triangle t;
     int area = 0, unlisted = 0;
     if (lane < share && first + lane < face_count && set_up(&mesh, first + lane, &target, &t)) {
@@ -213,8 +227,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
         if (box <= large_box) {
             area = (int)box;
         } else {
-            int slot = atomicAdd(list, 1) + 1;
-            if (slot < LIST - 1) list[1 + slot] = first + lane;
+            int slot = atomicAdd(list + turn, 1) + 1;
+            if (slot < LISTED) list[2 + slot] = first + lane;
             else unlisted = 1;
         }
         triangles[threadIdx.x] = t;
@@ -324,36 +338,45 @@ static __device__ void mix(const Real* attributes, const int* rows, Real b0, Rea
     const Real *a0 = attributes + (long long)rows[0] * channels, *a1 = attributes + (long long)rows[1] * channels;
     const Real* a2 = attributes + (long long)rows[2] * channels;
 #pragma unroll 3
-    for (int d = 0; d < channels; d++) picture[d * pixels] = b0 * a0[d] + b1 * a1[d] + b2 * a2[d];
+    for (int d = 0; d < channels; d++) put(picture + d * pixels, b0 * a0[d] + b1 * a1[d] + b2 * a2[d]);
 }
 
 static __device__ void clear(int channels, Real* picture, long long pixels) {
-    for (int d = 0; d < channels; d++) picture[d * pixels] = (Real)0;
+    for (int d = 0; d < channels; d++) put(picture + d * pixels, (Real)0);
 }
 
 // Last pass, one thread a pixel: the large triangles, then the winner's id, its barycentrics and depth once more, and
-// the mixed attributes (if channels > 0). Launch: one block for every tile of every item.
+// the mixed attributes (if channels > 0). `again`: the room is left as it was at the start. Launch: one block for every
+// tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
-    const Real* vertices, const void* faces, const Key* keys, int* triangle, Real* barycentrics, Real* depth, Int
-    wide, Int batch, Int vertex_count, Int face_count, Int height, Int width, Int standard, double epsilon, double
-    z_offset, const void* attribute_faces, const Real* attributes, Real* picture, Int attribute_wide, Int
-    attribute_count, long long stride, Int channels) {
+    const Real* vertices, const void* faces, Key* keys, Int wide, Int room, Int vertex_count, Int face_count, Int
+    height, Int width, Int standard, double epsilon, double z_offset, Int first_item, Int turn, Int again, int* triangle,
+    Real* barycentrics, Real* depth, Real* picture, const void* attribute_faces, const Real* attributes, Int
+    attribute_wide, Int attribute_count, long long stride, Int channels) {
     __shared__ Real weights[3 * BLOCK];
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
-    int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;
+    int tiles = tiles_of(height, width), slot = blockIdx.x / tiles, tile = blockIdx.x - slot * tiles;
+    int item = first_item + slot;
     Pixel p = pixel_of(tile, height, width);
     int left = tile % tiles_across(width) * TILE_WIDTH, top = tile / tiles_across(width) * TILE_HEIGHT;
 
     Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
     long long place = item * pixels + p.place;
-    Key key = p.inside ? keys[place] : EMPTY_KEY;
-    const int* list = (const int*)(keys + batch * pixels) + (long long)item * LIST;
-    int large = min(list[0] + 1, LIST - 1);
+    Key key = EMPTY_KEY;
+    if (p.inside) {
+        Key* mine = keys + slot * pixels + p.place;
+        key = *mine;
+        if (again && key != EMPTY_KEY) *mine = EMPTY_KEY;
+    }
+    const int* list = list_of(keys, room, slot, pixels);
+    int large = min(list[turn] + 1, LISTED);
     if (large > 0) {
-        Key other = nearest_large(list + 1, large, &mesh, &target, tile, p);
+        Key other = nearest_large(list + 2, large, &mesh, &target, tile, p);
         if (p.inside && other < key) key = other;
     }
+    if (again && blockIdx.x == 0)
+        for (int k = threadIdx.x; k < room; k += BLOCK) list_of(keys, room, k, pixels)[1 - turn] = -1;
 
     int face = -1;
     Real b0 = 0, b1 = 0, b2 = 0, z = infinity();
@@ -369,8 +392,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
         z = (Real)(s.z - z_offset);
     }
     if (p.inside) {
-        triangle[place] = face;
-        depth[place] = z;
+        put(triangle + place, face);
+        put(depth + place, z);
     }
 
     // Three numbers a pixel: through shared memory, so that neighbouring threads write neighbouring numbers.
@@ -382,7 +405,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     for (int k = threadIdx.x; k < 3 * BLOCK; k += BLOCK) {
         int row = k / (3 * TILE_WIDTH), number = k % (3 * TILE_WIDTH);
         if (top + row < height && 3 * left + number < 3ll * width)
-            barycentrics[3 * (item * pixels + (long long)(top + row) * width + left) + number] = weights[k];
+            put(barycentrics + 3 * (item * pixels + (long long)(top + row) * width + left) + number, weights[k]);
     }
     __syncthreads();
 

@@ -1,7 +1,7 @@
 """The rasteriser's contract and the choice of its back end."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from deca_cli.render.interpolate import check_attributes, check_faces, interpola
 
 # Number types that the back ends know; shorter ones fit into float32.
 _REAL = (torch.float32, torch.float64)
+# Of indices, those that the CUDA kernels read as they are.
+_INDICES = {torch.int32, torch.int64}
 
 
 def rasterize(
@@ -56,8 +58,14 @@ def rasterize(
             CUDA kernel cannot look at indices without a pause; it skips triangles with a wrong one.
         DeviceError: ``cuda`` without an NVIDIA device or without the extra.
     """
-    check = _check if ops.is_traced(vertices) else _check_once
+    if vertices.is_cuda and ops.is_ordinary(vertices):
+        at = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype, faces.device)
+        draw = _drawing(*at, height, width, backend, rule, z_offset)
+        if draw is not None:
+            triangle, barycentrics, depth = draw(vertices, faces)
+            return Fragments(triangle, barycentrics, depth, "cuda")
     mesh = (vertices.shape, vertices.dtype, vertices.is_cuda, faces.shape, faces.dtype)
+    check = _check if ops.is_traced(vertices) else _check_once
     chosen = check(*mesh, height, width, backend, rule)
     points = vertices if vertices.dtype in _REAL else vertices.float()
     arguments = (points, faces, height, width, chosen, rule, z_offset)
@@ -102,9 +110,16 @@ def rasterize_and_interpolate(
         DeviceError: as `rasterize`.
     """
     rows = faces if attribute_faces is None else attribute_faces
-    check = _check if ops.is_traced(vertices, attributes) else _check_once
+    if vertices.is_cuda and ops.is_ordinary(vertices, attributes):
+        at = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype, faces.device)
+        beside = (rows.shape, rows.dtype, rows.device, attributes.shape, attributes.dtype, attributes.device)
+        draw = _drawing(*at, height, width, backend, rule, z_offset, beside)
+        if draw is not None:
+            triangle, barycentrics, depth, picture = draw(vertices, faces, rows, attributes)
+            return Fragments(triangle, barycentrics, depth, "cuda"), picture
     mesh = (vertices.shape, vertices.dtype, vertices.is_cuda, faces.shape, faces.dtype)
     mixed = (rows.shape, rows.dtype, attributes.shape, attributes.dtype)
+    check = _check if ops.is_traced(vertices, attributes) else _check_once
     chosen = check(*mesh, height, width, backend, rule, mixed)
     if chosen == "reference" and not torch.compiler.is_compiling():
         fragments = rasterize(vertices, faces, height, width, backend=chosen, rule=rule, z_offset=z_offset)
@@ -157,6 +172,34 @@ def _check(
     return backend
 
 
-# At small sizes the checks alone would take a tenth of the GPU's time. Sizes that change while a program is traced cannot
-# be kept.
+# Sizes that change while a program is traced cannot be kept.
 _check_once = functools.lru_cache(maxsize=1024)(_check)
+
+
+@functools.lru_cache(maxsize=1024)
+def _drawing(
+    shape: Sequence[int], dtype: torch.dtype, device: torch.device,
+    faces_shape: Sequence[int], faces_dtype: torch.dtype, faces_device: torch.device,
+    height: int, width: int, backend: Backend, rule: Rule, z_offset: float,
+    beside: tuple[Sequence[int], torch.dtype, torch.device, Sequence[int], torch.dtype, torch.device] | None = None,
+) -> Callable[..., tuple[Tensor, ...]] | None:  # fmt: skip
+    """Check a call once for every combination of shapes and types; `cuda_draw.Drawing` if nothing has to be converted.
+
+    At small sizes the way through checks, operators and choice of the back end takes longer than the GPU.
+    """
+    is_cuda, mixed = device.type == "cuda", None if beside is None else (*beside[:2], *beside[3:5])
+    chosen = _check(shape, dtype, is_cuda, faces_shape, faces_dtype, height, width, backend, rule, mixed)
+    number_types, index_types, places = {dtype}, {faces_dtype}, {device, faces_device}
+    if beside is not None:
+        rows_type, rows_device, attributes_shape, attributes_type, attributes_device = beside[1:]
+        number_types.add(attributes_type)
+        index_types.add(rows_type)
+        places |= {rows_device, attributes_device}
+    ready = len(places) == len(number_types) == 1 and dtype in _REAL and index_types <= _INDICES
+    if chosen != "cuda" or not ready:
+        return None
+    drawing: Callable[..., tuple[Tensor, ...]] = dispatch.cuda_kernels().drawing_of(
+        device.index, dtype, shape, faces_shape, faces_dtype == torch.int64, height, width, rule, z_offset,
+        None if beside is None else attributes_shape,
+    )  # fmt: skip
+    return drawing
