@@ -2,6 +2,7 @@
 
 import errno
 import json
+import zipfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,9 +13,10 @@ import pytest
 from deca_cli.errors import OutputError
 from deca_cli.export.atomic import check_writable, make_folder, write_bytes, write_file
 from deca_cli.export.names import MAX_BYTES, result_names
+from deca_cli.export.npz import to_npz
 from deca_cli.export.obj import write_mtl, write_obj
 from deca_cli.export.owner import claim_folder, is_owned_by
-from deca_cli.export.params import to_json
+from deca_cli.export.params import as_stored, to_json
 from deca_cli.export.pictures import resized, shrink, write_row
 
 
@@ -164,6 +166,51 @@ def test_json_has_a_line_per_field_and_refuses_nan():
     assert json.loads(text) == {"a": [1.5, 2.0], "b": [{"c": 1}, {"c": 2}], "d": 0.3}
     with pytest.raises(ValueError, match="JSON"):
         to_json({"a": np.array([np.nan])})
+
+
+@pytest.mark.parametrize("shape", [(1000,), (250, 4), (10, 20, 5), (0,), (0, 3), (3, 0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_are_json_of_their_rounded_numbers(shape, dtype):
+    random = np.random.default_rng(0)
+    values = (random.normal(size=shape) * 10.0 ** random.integers(-12, 12, shape)).astype(dtype)
+    values.flat[::7] = np.round(values.flat[::7])
+    expected = json.dumps(as_stored(values.tolist()))
+    assert to_json({"a": {"b": values}}) == f'{{\n  "a": {{"b": {expected}}}\n}}\n'
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="JSON"):
+            to_json({"a": np.append(values, bad)})
+
+
+def test_numbers_of_every_size_are_written_as_python_writes_them():
+    values = np.array([0.0, -0.0, 1, -3, 1e6, 1234567, 12345678, 1e16, 1e-4, 1.25e-5, 0.1, 1 / 3, 9.9999999])
+    expected = [float(f"{value:.7g}") for value in values]
+    assert to_json({"a": values}) == f'{{\n  "a": {expected}\n}}\n'
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_npz_is_read_by_numpy_and_is_a_whole_zip_file(tmp_path):
+    arrays = {
+        "flat": np.arange(7, dtype=np.float32),
+        "turned": np.arange(12.0).reshape(3, 4).T,
+        "single": np.asarray(np.nan),
+        "empty": np.empty((0, 3), np.float64),
+        "flags": np.array([True, False]),
+        "texts": np.array(["jawOpen", "ü"]),
+        "path": np.asarray("a" * 300),
+        "many": np.zeros((1,) * 30, np.uint8),
+    }
+    path = tmp_path / "a.npz"
+    path.write_bytes(to_npz(arrays))
+    with np.load(path, allow_pickle=False) as read:
+        assert read.files == list(arrays)
+        for name, array in arrays.items():
+            assert read[name].dtype == array.dtype
+            np.testing.assert_array_equal(read[name], array)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    with pytest.raises(ValueError, match="object"):
+        to_npz({"a": np.array([{}])})
 
 
 def test_pictures_are_shrunk_only_where_they_are_larger():

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deca_cli import __version__
-from deca_cli.export.atomic import write_arrays, write_text
+from deca_cli.export.atomic import write_bytes, write_text
 from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
+from deca_cli.export.npz import to_npz
 from deca_cli.export.owner import photo_identity
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def write_params_npz(capture: Capture, folder: Path) -> Path:
             arrays[name] = np.array(list(value.values()), np.float64)
         else:
             arrays[name] = np.asarray(np.nan if value is None else value)
-    return write_arrays(folder / PARAMS_NPZ, arrays)
+    return write_bytes(folder / PARAMS_NPZ, to_npz(arrays))
 
 
 def write_params_json(
@@ -107,7 +108,28 @@ def _field(value: object) -> str:
 
 
 def _dump(value: object) -> str:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim > 0:
+        return _nested(_numbers(value), value.shape)
+    if isinstance(value, dict) and any(isinstance(item, np.ndarray) for item in value.values()):
+        return "{" + ", ".join(f"{_dump(str(key))}: {_dump(item)}" for key, item in value.items()) + "}"
     return json.dumps(as_stored(value), ensure_ascii=False, allow_nan=False)
+
+
+def _numbers(values: np.ndarray) -> list[str]:
+    """Floats as JSON has them, rounded to `SIGNIFICANT_DIGITS`; most of the numbers, so all in one step."""
+    if not np.isfinite(values).all():
+        raise ValueError("NaN and infinity are no JSON")
+    texts = (f"%.{SIGNIFICANT_DIGITS}g " * values.size % tuple(values.ravel().tolist())).split()
+    # What has a point and no exponent is how Python writes that number, too.
+    return [text if "." in text and "e" not in text else repr(float(text)) for text in texts]
+
+
+def _nested(texts: list[str], shape: tuple[int, ...]) -> str:
+    """Numbers of an array of this shape as lists of lists."""
+    if len(shape) > 1:
+        size = len(texts) // max(shape[0], 1)
+        texts = [_nested(texts[row * size : (row + 1) * size], shape[1:]) for row in range(shape[0])]
+    return f"[{', '.join(texts)}]"
 
 
 def as_stored(value: object) -> object:
@@ -115,11 +137,6 @@ def as_stored(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): as_stored(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        if value.dtype.kind == "f" and value.ndim > 0:
-            rounded = [
-                _rounded(number) for number in value.ravel().tolist()
-            ]  # most of the numbers, so without detours
-            return np.array(rounded, np.float64).reshape(value.shape).tolist()
         return as_stored(value.tolist())
     if isinstance(value, (list, tuple)):
         return [as_stored(item) for item in value]
