@@ -100,4 +100,5 @@ def blink(_: Sequence[Amounts] | None = None) -> list[Keyframe]:
 
 # Adding a preset is one function and one line.
 PRESETS = {"expressions": expressions, "turntable": turntable, "talk": talk, "blink": blink}
-OWN_EXPRESSION = ("turntable",)  # presets that leave the source's expression as it is
+OWN_EXPRESSION = ("turntable", "blink")  # presets that add to the source's own expression, if anything
+SPEAKING = ("talk",)  # presets that begin with it and take jaw and lips from there

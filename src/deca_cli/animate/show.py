@@ -15,10 +15,11 @@ from deca_cli.animate.looks import DETAIL, RENDERINGS, TEXTURED, Light
 from deca_cli.animate.mapping import retarget
 from deca_cli.animate.motion import join, resample
 from deca_cli.animate.named import named_motion
-from deca_cli.animate.presets import OWN_EXPRESSION, PRESETS, SHOWN
+from deca_cli.animate.presets import OWN_EXPRESSION, PRESETS, SHOWN, SPEAKING
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.results import cut_square, finest_shape
 from deca_cli.animate.spaces import space_of
+from deca_cli.animate.speech import speak
 from deca_cli.animate.teaser import OFFICIAL_CAMERA, Columns, official_columns, smooth_columns
 from deca_cli.animate.timeline import play
 from deca_cli.errors import UsageError
@@ -84,12 +85,16 @@ def keyed(
     clip = play(keyframes or PRESETS[preset](named or None), fps, style.seconds)
     motion = retarget(clip.motion, space_of(source.pack))
     if keyframes is None and preset in OWN_EXPRESSION:
-        # No change from the source's own expression.
+        # Changes of the source's own expression, if any.
         style = replace(style, relative=True, neutral="first")
     base = style.pose or ("source" if style.camera == "source" or style.composite else "frontal")
     if base == "driver":
         raise UsageError("--pose driver needs a driver: presets and scripts turn the head from --pose.")
-    codes = transfer(source.codes, motion, replace(_rule(style), pose=base))
+    rule = replace(_rule(style), pose=base)
+    if keyframes is None and preset in SPEAKING:
+        codes = speak(source.codes, motion, rule, fps)
+    else:
+        codes = transfer(source.codes, motion, rule)
     swaying = keyframes is None and style.composite  # a photo's head does not turn, only its face moves
     if motion.head is not None and not swaying:
         turned = axis_angle_to_matrix(motion.head.to(codes.pose)) @ axis_angle_to_matrix(codes.pose[:, :3])
