@@ -15,10 +15,14 @@ from deca_cli.animate.motion import expression_only
 from deca_cli.animate.posing import Poser
 from deca_cli.animate.render import Panel, Scene, render_clip
 from deca_cli.animate.spaces import space_of
+from deca_cli.export.clay import lifted
+from deca_cli.export.shape_layers import clay
 from deca_cli.networks.codes import Codes
 from deca_cli.packs.store import load_pack
 from deca_cli.pipeline.captures import Decoder
+from deca_cli.render.interpolate import interpolate
 from deca_cli.render.passes import SHAPE_FACING
+from deca_cli.render.rasterize import rasterize
 
 
 def scene_and_codes(folder, device, light):
@@ -83,3 +87,21 @@ def test_seen_from_behind_the_face_is_a_hollow_like_the_neck(tmp_path):
     assert torch.equal(found[1], found[0])
     assert (found[2] == np.float32(SHAPE_FACING)).all()
     assert Poser(scene.decoder, detail=False).pose(codes).facing_limit is None
+
+
+@pytest.mark.parametrize("light", ["studio", "left"])
+def test_clay_looks_in_clips_as_in_pictures_under_the_studios_light(tmp_path, light):
+    scene, codes = scene_and_codes(stand_in.make_pack(tmp_path / "pack"), "cpu", parse_light(light))
+    share = np.linspace(0.3, 1, scene.decoder.pack.deca.head.vertex_count, dtype=np.float32)
+    topology = replace(scene.decoder.topology, clay_light=share)
+    decoder = replace(scene.decoder, topology=topology)
+    scene = replace(scene, decoder=decoder, panels=scene.panels[:1], samples=1, opacity=None)
+    posed = Poser(decoder, detail=False).pose(codes)
+    faces = decoder.pack.deca.head.faces
+    fragments = rasterize(scene.panels[0].frame.place(posed.projected), faces, 80, 90)
+    normals = interpolate(fragments, faces, posed.normals * torch.from_numpy(share)[:, None])
+    as_in_pictures = 255 * lifted(clay(normals))[:, 0].numpy()
+    found = np.stack(list(render._CpuPainter(scene).frames(posed)))[..., 0]
+    seen = (fragments.covered & (-normals[:, 2] < 0)).numpy()
+    difference = np.abs(found[seen] - as_in_pictures[seen])
+    assert (difference.max() < 1.5) == (light == "studio")

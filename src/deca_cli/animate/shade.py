@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from deca_cli.animate.looks import ALBEDO, DETAIL, GREY, NORMALS, SHAPE, TEXTURED
+from deca_cli.export.clay import LIFT
 from deca_cli.render.passes import SHAPE_FACING
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ MODES = {
 }
 RELIEF = (0.4, 1.6)  # how far wrinkles may darken and brighten a texture that keeps its photo's light
 LEAST_SHADE = 0.05
+
+
+def lifts_clay(light: Light) -> bool:
+    """Whether what no light reaches is lifted, as `export.clay.lifted` does in pictures, which have the studio's light.
+
+    Other lights come with one from everywhere.
+    """
+    return not light.on_texture
 
 
 def _jit(function: Callable[..., Any], *, inlined: bool = True) -> Any:  # noqa: ANN401 - numba's dispatcher has no public type
@@ -78,7 +87,9 @@ def shade(
 ) -> None:
     """Draw over `out`. A pixel is the mean of its n x n samples; samples without a head show the background."""
     relit = light.on_texture and kind == TEXTURED
-    flags = (MODES[kind], relit, kind in {DETAIL, TEXTURED, NORMALS} and skin.detail.size > 0, kind == ALBEDO)
+    lifted = lifts_clay(light) and skin.clay_light.size > 0
+    detailed = kind in {DETAIL, TEXTURED, NORMALS} and skin.detail.size > 0
+    flags = (MODES[kind], relit, detailed, kind == ALBEDO, lifted)
     samples = triangle.shape[0] // max(out.shape[0], 1)
 
     def draw(rows: tuple[int, int]) -> None:
@@ -149,7 +160,7 @@ def _factor(coarse, fine, lights, ambient, relit, detailed):  # type: ignore[no-
 @_jit
 def _colour(coarse, fine, texture, u, v, lights, ambient, flags):  # type: ignore[no-untyped-def]
     """Red, green, blue in 0..255 of one sample."""
-    mode, relit, detailed, flat = flags
+    mode, relit, detailed, flat, _ = flags
     if mode == CLAY_MODE:
         grey = np.float32(255.0 * GREY) * _brightness(fine[0], fine[1], fine[2], lights, ambient)
         return grey, grey, grey
@@ -199,7 +210,11 @@ def _sample(  # type: ignore[no-untyped-def]
     red, green, blue = _colour(coarse, fine, texture, u, v, lights, ambient, flags)
     if flags[0] == CLAY_MODE and clay_light.size > 0:
         share = b0 * clay_light[i] + b1 * clay_light[j] + b2 * clay_light[k]
-        red, green, blue = share * red, share * green, share * blue
+        grey = share * red
+        if flags[4]:
+            dark = max(np.float32(1.0) - grey / np.float32(255.0), np.float32(0.0))
+            grey += np.float32(255.0 * LIFT) * dark * dark * dark
+        red = green = blue = grey
     return opaque * red, opaque * green, opaque * blue, opaque
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deca_cli.animate.looks import ALBEDO, DETAIL, GREY, NORMALS, SHAPE, TEXTURED
-from deca_cli.animate.shade import LEAST_SHADE, RELIEF
+from deca_cli.animate.shade import LEAST_SHADE, RELIEF, lifts_clay
+from deca_cli.export.clay import lifted
 from deca_cli.render.interpolate import interpolate
 from deca_cli.render.passes import SHAPE_FACING
 from deca_cli.render.uv import texture_grid
@@ -64,6 +65,7 @@ def shade_plain(
         grey = GREY * brightness(fine, light)
         if clay_light is not None:
             grey = grey * interpolate(fragments, faces, clay_light[:, None])
+            grey = lifted(grey) if lifts_clay(light) else grey
         return grey.expand(-1, 3, -1, -1) * mask, mask
     if kind == NORMALS:
         length = fine.norm(dim=1, keepdim=True).clamp(min=1e-6)
