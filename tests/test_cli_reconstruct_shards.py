@@ -1,10 +1,6 @@
 """One job in several processes: shares of the photos, one summary."""
 # ruff: noqa: F811 - fixtures are imported by their names
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from deca_cli.errors import UsageError
@@ -72,49 +68,38 @@ def test_a_shard_that_makes_no_sense_is_refused(run, tmp_path, wrong):
 
 
 def test_torchrun_and_slurm_say_which_share_is_whose():
-    torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
-    assert find_share(None, torchrun) == Share(5, 8, 1, "torchrun")
-    slurm = {"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
-    assert find_share(None, slurm) == Share(2, 4, 0, "SLURM")
-    assert find_share(None, slurm | {"SLURM_STEP_NUM_TASKS": "3"}).of == 3
-    assert find_share((1, 1), slurm).alone
+    torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "abc"}
+    assert find_share(None, torchrun) == Share(5, 8, 1, "torchrun", "torchrun TORCHELASTIC_RUN_ID=abc")
+    slurm = {"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "77"}
+    step = slurm | {"SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_ID": "0"}
+    assert find_share(None, step) == Share(2, 3, 1, "SLURM", "SLURM SLURM_JOB_ID=77 SLURM_STEP_ID=0")
+    assert find_share((1, 1), step) == Share(0, 1, 1, "--shard")
     assert find_share(None, {}) == Share()
+
+
+def test_a_batch_script_of_slurm_without_srun_does_everything():
+    batch = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "77"}
+    assert find_share(None, batch) == Share()
+
+
+@pytest.mark.parametrize("environment", [{"RANK": "0"}, {"RANK": "0", "WORLD_SIZE": ""}])
+def test_a_rank_without_the_number_of_ranks_is_refused(environment):
+    with pytest.raises(
+        UsageError, match=r"RANK=0 .* but WORLD_SIZE, .* is not\. .* --shard 1/1 for everything"
+    ):
+        find_share(None, environment)
+    assert find_share((2, 3), environment) == Share(1, 3, 0, "--shard")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"RANK": "4", "WORLD_SIZE": "4"}, {"SLURM_PROCID": "x", "SLURM_STEP_NUM_TASKS": "4"}],
+)
+def test_numbers_of_a_launcher_that_make_no_sense_are_refused(environment):
     with pytest.raises(UsageError, match="--shard 1/1"):
-        find_share(None, {"RANK": "4", "WORLD_SIZE": "4"})
+        find_share(None, environment)
 
 
 def test_shares_hold_every_photo_once():
     taken = [Share(number, 3).take(range(10)) for number in range(3)]
     assert sorted(photo for share in taken for photo in share) == list(range(10))
-
-
-def test_two_processes_of_torchrun_share_the_photos(pack, photos, tmp_path):
-    words = [
-        "reconstruct",
-        tmp_path / "in",
-        "--model",
-        pack,
-        "--no-crop",
-        "-o",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    ]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "deca_cli", *map(str, words), "--threads", "1"],
-            env=os.environ | {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for rank, process in enumerate(processes):
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        assert f"Part {rank + 1} of 2" in said
-    whole = summary_of(tmp_path / "out")
-    assert whole["parts_done"] == [1, 2]
-    assert [row["photo"] for row in whole["photos"]] == [str(photo) for photo in photos]
-    assert all(row["status"] == "done" for row in whole["photos"])

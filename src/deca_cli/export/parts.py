@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deca_cli.export.atomic import make_folder, write_text
+from deca_cli.export.atomic import make_folder, remove_file, write_text
 from deca_cli.export.owner import photo_identity
 from deca_cli.export.params import as_stored, to_json
 from deca_cli.export.summary import SUMMARY, content_of, row_of, stages_of
@@ -33,11 +33,21 @@ class Part:
     number: int  # from 0 on
     of: int
     job: str  # of `photos_digest`
+    launch: str = ""  # which start of processes it belongs to; empty: it was started by hand
 
     @property
     def name(self) -> str:
         """Of its file."""
         return f"{self.job}-{self.number + 1}-of-{self.of}.json"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the joined summary holds."""
+
+    photos: int
+    skipped: int
+    complete: bool  # all parts are there, and they are of one start
 
 
 def photos_digest(photos: Sequence[Path]) -> str:
@@ -48,7 +58,16 @@ def photos_digest(photos: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_part(output: Path, part: Part, outcomes: Sequence[Outcome], *, run: Mapping[str, Any]) -> Path:
+def forget_part(output: Path, part: Part) -> None:
+    """Remove what an earlier run left as this part, so that nobody takes it for what is being done now.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    remove_file(output / FOLDER / part.name)
+
+
+def write_part(output: Path, part: Part, outcomes: Sequence[Outcome], *, run: Mapping[str, Any]) -> Joined:
     """Write what one process did, and the summary of all parts that are there.
 
     Args:
@@ -61,15 +80,38 @@ def write_part(output: Path, part: Part, outcomes: Sequence[Outcome], *, run: Ma
         OutputError: a file cannot be written.
     """
     rows = [{"index": part.number + k * part.of, **row_of(outcome)} for k, outcome in enumerate(outcomes)]
-    content = {**content_of(rows, stages_of(outcomes), run), "part": part.number, "of": part.of}
-    folder = make_folder(output / FOLDER)
-    write_text(folder / part.name, to_json(content))
+    content = {
+        **content_of(rows, stages_of(outcomes), run),
+        "part": part.number,
+        "of": part.of,
+        "launch": part.launch,
+    }
+    write_text(make_folder(output / FOLDER) / part.name, to_json(content))
+    return join_parts(output, part, run=run)
+
+
+def join_parts(output: Path, part: Part, *, run: Mapping[str, Any]) -> Joined:
+    """Write the summary of all parts that are there.
+
+    Args:
+        output: the output folder.
+        part: that of this process, written before.
+        run: see `write_summary`; only parts of such a run are taken.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    folder = output / FOLDER
     own = as_stored({name: run.get(name) for name in SAME})
     while True:
         state, parts = _read_parts(folder, part, own)
-        path = write_text(output / SUMMARY, to_json(_joined(parts, part.of)))
+        whole = _joined(parts, part.of)
+        write_text(output / SUMMARY, to_json(whole))
         if _read_parts(folder, part, own)[0] == state:
-            return path
+            break
+    together = sum(one.get("launch") == part.launch for one in parts)
+    counts = whole["counts"]
+    return Joined(counts["photos"], counts["skipped"], complete=together == part.of)
 
 
 def _read_parts(folder: Path, part: Part, own: object) -> tuple[list[tuple[str, int]], list[dict[str, Any]]]:
@@ -97,7 +139,7 @@ def _joined(parts: Sequence[Mapping[str, Any]], of: int) -> dict[str, Any]:
     for part in parts:
         for stage, seconds in part["seconds_by_stage"].items():
             stages[stage] = stages.get(stage, 0.0) + seconds
-    left_out = {"counts", "seconds_by_stage", "photos", "part", "of", "version"}
+    left_out = {"counts", "seconds_by_stage", "photos", "part", "of", "launch", "version"}
     run = {name: value for name, value in parts[0].items() if name not in left_out}
     run |= {
         "device": ", ".join(sorted({part["device"] for part in parts})),

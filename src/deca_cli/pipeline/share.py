@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deca_cli.errors import UsageError
+from deca_cli.launchers import find_launch, local_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TypeVar
 
     T = TypeVar("T")
-
-# Who started this process, and its variables: number of the process, how many there are, number on its machine.
-LAUNCHERS = (
-    ("torchrun", "RANK", ("WORLD_SIZE",), "LOCAL_RANK"),
-    ("SLURM", "SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), "SLURM_LOCALID"),
-)
 
 
 @dataclass(frozen=True)
@@ -28,6 +22,7 @@ class Share:
     of: int = 1
     local: int = 0  # number among the processes of this machine: which of its GPUs is used
     given_by: str = ""  # who said so, for messages
+    launch: str = ""  # which start of torchrun or SLURM all shares belong to; empty: each was started by hand
 
     @property
     def alone(self) -> bool:
@@ -45,24 +40,10 @@ def find_share(shard: tuple[int, int] | None, environment: Mapping[str, str]) ->
     Raises:
         UsageError: the variables of torchrun or SLURM make no sense.
     """
-    local = _local(environment)
+    local = local_number(environment)
     if shard is not None:
         return Share(shard[0] - 1, shard[1], local, "--shard")
-    for launcher, number, counts, _ in LAUNCHERS:
-        of = next((environment[name] for name in counts if environment.get(name)), None)
-        if not environment.get(number) or of is None:
-            continue
-        if not (environment[number].isdecimal() and of.isdecimal() and int(environment[number]) < int(of)):
-            raise UsageError(
-                f"{launcher} says that this is process {environment[number]} of {of}, which makes no sense. "
-                "Say it with --shard i/n, or --shard 1/1 for everything."
-            )
-        return Share(int(environment[number]), int(of), local, launcher)
-    return Share(local=local)
-
-
-def _local(environment: Mapping[str, str]) -> int:
-    for _, _, _, name in LAUNCHERS:
-        if environment.get(name, "").isdecimal():
-            return int(environment[name])
-    return 0
+    launch = find_launch(environment)
+    if launch is None:
+        return Share(local=local)
+    return Share(launch.number, launch.of, local, launch.launcher, launch.start)
