@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deca_cli.errors import InputError
-from deca_cli.photo.crop import crop_face, crop_whole, square_around, whole_box
+from deca_cli.photo.crop import crop_face, crop_whole, cut_square, square_around, whole_box
 from deca_cli.photo.read import Photo, read_photo
 
 
@@ -165,3 +165,13 @@ def test_cropping_leaves_the_photo_as_it_was():
     before = photo.pixels.copy()
     crop_face(photo, (-10, -10, 300, 300), OPEN)
     assert np.array_equal(photo.pixels, before)
+
+
+@pytest.mark.parametrize("side", [90.0, 900.0])  # sampled, and averaged first
+def test_a_crop_can_be_cut_into_memory_that_is_there(side):
+    photo, square = ramp(400, 400), (-20.5, 10.25, side)
+    there = np.full((2, 3, 224, 224), 7, np.float32)
+    crop = cut_square(photo, square, OPEN, into=there[1])
+    np.testing.assert_array_equal(there[1], cut_square(photo, square, OPEN).image)
+    assert np.shares_memory(crop.image, there)
+    assert (there[0] == 7).all()

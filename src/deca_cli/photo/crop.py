@@ -170,17 +170,25 @@ def _official(rule: CropRule) -> bool:
     return rule.pixel_offset == 0.0
 
 
-def cut_square(photo: Photo, square: Square, rule: CropRule) -> Crop:
-    """Sample the square; the official span of S - 1 pixels puts corner pixel centres on the square's corners."""
+def cut_square(photo: Photo, square: Square, rule: CropRule, into: np.ndarray | None = None) -> Crop:
+    """Sample the square; the official span of S - 1 pixels puts corner pixel centres on the square's corners.
+
+    Args:
+        photo: the photo.
+        square: what to sample.
+        rule: size of the crop, and which conventions it follows.
+        into: float32 [3, S, S], contiguous, where the image shall lie; memory of its own if left out.
+    """
     left, top, side = square
+    image = np.empty((3, rule.image_size, rule.image_size), np.float32) if into is None else into
     step = side / (rule.image_size - 1)
     indices = np.arange(rule.image_size, dtype=np.float64)
     columns, rows = left + step * indices, top + step * indices
     if step >= ANTIALIAS_FROM and not _official(rule):
-        sampled = _sample_averaged(photo.pixels, rows, columns, int(step))
+        _sample_averaged(photo.pixels, rows, columns, int(step), image)
     else:
-        sampled = _sample(photo.pixels, rows, columns)
-    return replace(uncut(square, rule), image=sampled)
+        _sample(photo.pixels, rows, columns, image)
+    return replace(uncut(square, rule), image=image)
 
 
 def uncut(square: Square, rule: CropRule) -> Crop:
@@ -191,8 +199,8 @@ def uncut(square: Square, rule: CropRule) -> Crop:
     return Crop(np.empty((3, 0, 0), np.float32), to_photo, (left, top, left + side, top + side))
 
 
-def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Bilinear samples of uint8 [H, W, 3] on the grid rows x columns, zero outside -> float32 [3, S, S] in 0..1.
+def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
+    """Bilinear samples of uint8 [H, W, 3] on the grid rows x columns, zero outside, to float32 [3, S, S] in 0..1.
 
     A neighbour outside the picture counts as zero, as in scikit-image's `warp(order=1, mode="constant")`.
     Rows and columns are separate, because the similarity has no rotation; so only the two neighbouring rows and
@@ -202,14 +210,13 @@ def _sample(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
 
     row_index, row_weight = _neighbours(rows, pixels.shape[0])
     column_index, column_weight = _neighbours(columns, pixels.shape[1])
-    return np.asarray(
-        sample_kernel.sample(
-            np.ascontiguousarray(pixels),
-            row_index,
-            row_weight / np.float32(255),
-            column_index,
-            column_weight,
-        )
+    sample_kernel.sample(
+        np.ascontiguousarray(pixels),
+        row_index,
+        row_weight / np.float32(255),
+        column_index,
+        column_weight,
+        out,
     )
 
 
@@ -226,7 +233,9 @@ def _neighbours(positions: np.ndarray, length: int) -> tuple[np.ndarray, np.ndar
     return np.clip(index, 0, length - 1).astype(np.intp), np.where(inside, weights, 0.0).astype(np.float32)
 
 
-def _sample_averaged(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, block: int) -> np.ndarray:
+def _sample_averaged(
+    pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, block: int, out: np.ndarray
+) -> None:
     """As `_sample`, on means over blocks of photo pixels, which keeps fine texture from aliasing.
 
     A mean takes every pixel of its block up to 2 * `TAPS` - 1 pixels a side, beyond that `TAPS` x `TAPS` evenly
@@ -243,9 +252,8 @@ def _sample_averaged(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, 
     size = (tapped_columns.count // taps, tapped_rows.count // taps)
     means = cv2.resize(tapped, size, interpolation=cv2.INTER_AREA)
     middle = spacing * (taps - 1) / 2  # mean place of a block's taps, from the block's first pixel
-    return _sample(
-        means, (rows - tapped_rows.first - middle) / block, (columns - tapped_columns.first - middle) / block
-    )
+    across, down = columns - tapped_columns.first - middle, rows - tapped_rows.first - middle
+    _sample(means, down / block, across / block, out)
 
 
 @dataclass(frozen=True)
