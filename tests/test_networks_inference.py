@@ -5,7 +5,13 @@ import torch
 
 from deca_cli.networks.detail_decoder import DetailDecoder
 from deca_cli.networks.encoder import Encoder
-from deca_cli.networks.inference import FoldedConvolution, _FoldedDetailDecoder, ready_encoder
+from deca_cli.networks.inference import (
+    PRECISIONS,
+    FoldedConvolution,
+    _FoldedDetailDecoder,
+    ready_encoder,
+    set_convolution_precision,
+)
 
 
 @pytest.fixture(params=["resnet18", "resnet50"])
@@ -30,6 +36,17 @@ def test_a_ready_encoder_agrees_within_its_precision(encoder, precision, toleran
     assert found.dtype == torch.float32
     spread = (expected - expected.mean(0)).abs().max() + expected.abs().max()
     assert (found - expected).abs().max() <= tolerance * spread
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_float32_convolutions_may_use_tf32_unless_the_precision_is_fp32_and_matrix_products_never(precision):
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        set_convolution_precision(precision)
+        assert (cudnn.allow_tf32, matmul.allow_tf32) == (precision != "fp32", False)
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def test_the_given_encoder_is_not_changed(encoder):

@@ -1,7 +1,7 @@
 """Encoders made ready to run fast: lower precision, normalisation folded into the convolutions, channels last.
 
-Only encoders are touched. Skinning, projection and drawing stay in float32, because half precision would move
-vertices by millimetres.
+Vertices, cameras and the rasteriser stay in float32, because half precision would move vertices by millimetres. The detail
+decoder's convolutions run in TF32 on a GPU unless the precision is ``fp32``.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ def ready_encoder(encoder: Encoder, precision: Precision) -> nn.Module:
 def ready_deca(deca: Deca, precision: Precision, *, compiled: bool = False) -> Deca:
     """The same model with encoders of `ready_encoder`; the geometry is shared with the given one.
 
-    The detail decoder, too, gets folded normalisation and another memory layout, unless the precision is ``fp32``; it
-    stays in float32, because it makes millimetres.
+    The detail decoder, too, gets folded normalisation and another memory layout, unless the precision is ``fp32``. It
+    takes and gives float32 always, never bfloat16, because it makes millimetres; on a GPU its convolutions run in TF32
+    unless the precision is ``fp32``, see `set_convolution_precision`.
 
     Args:
         deca: the model.
-        precision: of the encoders.
+        precision: of the encoders; vertices and cameras stay in float32.
         compiled: run the encoders through ``torch.compile``; the first call of every batch size then takes long.
     """
     encoders: list[nn.Module | None] = [
@@ -75,7 +76,9 @@ def ready_deca(deca: Deca, precision: Precision, *, compiled: bool = False) -> D
 def set_convolution_precision(precision: Precision) -> None:
     """Let torch run float32 convolutions on a GPU in TF32 (about three decimal digits), or not; a process-wide setting.
 
-    Matrix products, and with them all geometry, stay in full float32 either way.
+    They do unless the precision is ``fp32``: those of the encoders (with ``bf16`` those are not float32), and those of the
+    detail decoder, which make the displacement map. Matrix products stay in full float32 either way, and with them vertices
+    and cameras; the rasteriser does not ask torch.
     """
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = False
