@@ -83,4 +83,6 @@ def layers_on_the_cpu(decoder, faces, captures) -> list:
     details = [capture.detail for capture in captures]
     fine = None if details[0] is None else torch.from_numpy(np.stack([one.normals for one in details]))
     landmarks = np.stack([capture.landmarks_2d_px for capture in captures])
-    return decoder._layers([face.photo for face in faces], landmarks, vertices, normals, fine)
+    flat = vertices[..., :2].numpy()
+    ends = flat.min(axis=1), flat.max(axis=1)
+    return decoder._layers([face.photo for face in faces], landmarks, ends, vertices, normals, fine)

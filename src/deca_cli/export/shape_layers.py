@@ -11,7 +11,7 @@ from deca_cli.export.clay import lifted
 from deca_cli.export.view import Region, head_region, look, region_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
     from torch import Tensor
@@ -35,6 +35,15 @@ class Layers:
     opacity: np.ndarray  # uint8 [h, w]
     coarse: np.ndarray  # uint8 [h, w]
     detail: np.ndarray | None  # uint8 [h, w]; None without detail networks
+    sheet: object | None = None  # the memory that they are views of is not used anew while somebody has this
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """A batch of pictures that has come from the device that drew them."""
+
+    content: np.ndarray  # uint8 [b, 2 or 3, h, w]
+    sheet: object | None = None  # whoever keeps parts of the content keeps this; None: has to be copied
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +58,11 @@ class Heads:
     uv_faces: Tensor  # int64 [F, 3]
     pixel_offset: float
     clay_light: Tensor | None = None  # float32 [V], see `Topology`
+
+
+def fetched_one_by_one(pictures: Sequence[Tensor]) -> list[Fetched]:
+    """To the memory of this process."""
+    return [Fetched(picture.cpu().numpy()) for picture in pictures]
 
 
 def draw_layers(capture: Capture, size: tuple[int, int]) -> Layers:
@@ -73,7 +87,11 @@ def draw_layers(capture: Capture, size: tuple[int, int]) -> Layers:
 
 
 def draw_layers_together(
-    heads: Heads, photos: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    heads: Heads,
+    ends: tuple[np.ndarray, np.ndarray],
+    photos: Sequence[tuple[int, int]],
+    sizes: Sequence[tuple[int, int]],
+    fetch: Callable[[Sequence[Tensor]], list[Fetched]] = fetched_one_by_one,
 ) -> list[Layers]:
     """As `draw_layers`, for many heads in few operations on their device.
 
@@ -81,23 +99,34 @@ def draw_layers_together(
 
     Args:
         heads: the heads.
+        ends: least and greatest x and y of the vertices of each head, float64 [B, 2] in pixels.
         photos: width and height of the photo of each.
         sizes: width and height of the picture of each.
+        fetch: brings all that is drawn from the device.
     """
+    scale = np.array(sizes) / np.array(photos)
+    lows, highs = ((end - heads.pixel_offset) * scale for end in ends)
+    regions = [region_of(low, high, size) for low, high, size in zip(lows, highs, sizes, strict=True)]
+    places = (heads.vertices_px[..., :2] - heads.pixel_offset) * _there(scale, heads.vertices_px)[:, None]
+    drawn = [
+        (chosen, _draw_squares(heads, places, [regions[index] for index in chosen], chosen, side, factor))
+        for side, factor, chosen in _bunches(regions)
+    ]
+    layers: dict[int, Layers] = {}
+    for (chosen, _), picture in zip(drawn, fetch([packed for _, packed in drawn]), strict=True):
+        for square, index in zip(picture.content, chosen, strict=True):
+            region = regions[index]
+            own = square[:, : region.height, : region.width]
+            layers[index] = _layers(region, own.copy() if picture.sheet is None else own, picture.sheet)
+    detail = heads.detail_normals is not None
+    return [layers.get(index) or _nothing(region, detail=detail) for index, region in enumerate(regions)]
+
+
+def _there(numbers: np.ndarray, like: Tensor) -> Tensor:
+    """Numbers on a tensor's device, without waiting for that."""
     import torch
 
-    device = heads.vertices_px.device
-    scale = torch.tensor(np.array(sizes) / np.array(photos), device=device)[:, None]
-    places = (heads.vertices_px[..., :2] - heads.pixel_offset) * scale
-    lows, highs = (ends.cpu().numpy() for ends in (places.amin(1), places.amax(1)))
-    regions = [region_of(low, high, size) for low, high, size in zip(lows, highs, sizes, strict=True)]
-    layers = [_nothing(region, detail=heads.detail_normals is not None) for region in regions]
-    for side, factor, chosen in _bunches(regions):
-        packed = _draw_squares(heads, places, [regions[index] for index in chosen], chosen, side, factor)
-        for index, picture in zip(chosen, packed.cpu().numpy(), strict=True):
-            region = regions[index]
-            layers[index] = _layers(region, picture[:, : region.height, : region.width].copy())
-    return layers
+    return torch.from_numpy(numbers).to(like.device, non_blocking=True)
 
 
 def _bunches(regions: Sequence[Region]) -> Iterator[tuple[int, int, list[int]]]:
@@ -123,9 +152,8 @@ def _draw_squares(
     from deca_cli.render.interpolate import interpolate
     from deca_cli.render.rasterize import rasterize
 
-    device = places.device
-    index = torch.tensor(chosen, device=device)
-    corner = torch.tensor([[region.left, region.top] for region in regions], device=device)[:, None]
+    index = _there(np.array(chosen), places)
+    corner = _there(np.array([[region.left, region.top] for region in regions]), places)[:, None]
     flat = (places[index] - corner) * (2 * factor / side) - 1
     z = heads.vertices_px[index][..., 2:]
     z = z - z.amin(1, keepdim=True)
@@ -165,12 +193,10 @@ def _pack(normals: Tensor, fine: Tensor | None, seen: Tensor, factor: int, *, op
 
 def clay(normals: Tensor) -> Tensor:
     """Normals [b, 3, h, w] in the head frame -> grey [b, 1, h, w] in 0..1 under the five lights."""
-    import torch
-
     from deca_cli.render.lighting import directional_shading
     from deca_cli.render.passes import SHAPE_GREY, SHAPE_LIGHTS
 
-    lights = torch.tensor([SHAPE_LIGHTS], device=normals.device).expand(len(normals), -1, -1)
+    lights = _there(np.array([SHAPE_LIGHTS], np.float32), normals).expand(len(normals), -1, -1)
     return SHAPE_GREY * directional_shading(normals, lights)[:, :1]
 
 
@@ -214,8 +240,8 @@ def _factor(region: Region) -> int:
     return 2 if 4 * region.width * region.height <= SMOOTH_BELOW else 1
 
 
-def _layers(region: Region, packed: np.ndarray) -> Layers:
-    return Layers(region, packed[0], packed[1], packed[2] if len(packed) > 2 else None)
+def _layers(region: Region, packed: np.ndarray, sheet: object | None = None) -> Layers:
+    return Layers(region, packed[0], packed[1], packed[2] if len(packed) > 2 else None, sheet)
 
 
 def _nothing(region: Region, *, detail: bool) -> Layers:

@@ -71,6 +71,8 @@ def ndc_to_photo(
     return torch.cat([pixels_to_ndc(pixels, photo_size, offset), ndc[..., 2:]], dim=-1)
 
 
-def _width_height(like: Tensor, size: int | tuple[int, int]) -> Tensor:
-    height, width = (size, size) if isinstance(size, int) else size
+def _width_height(like: Tensor, size: int | tuple[int, int]) -> Tensor | float:
+    if isinstance(size, int):
+        return float(size)  # a tensor made of numbers would stop the GPU
+    height, width = size
     return like.new_tensor([float(width), float(height)])

@@ -24,6 +24,7 @@ from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.pages import Pages
 from deca_cli.pipeline.reasons import doubt, no_face_reason
 from deca_cli.pipeline.resume import Earlier
+from deca_cli.pipeline.sheets import Sheets
 from deca_cli.pipeline.task import Task, bytes_guess
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class _Flow:
         self.detector = detector_of(settings)
         side = decoder.pack.deca.preprocessing.image_size
         pages = Pages(crew.slate, pace.groups, pace.page, side)
+        if pace.processes and decoder.draw_on != "cpu":
+            self.decoder = replace(decoder, sheets=Sheets(crew.slate, crew.slate.end_of_crops))
         self.fitting = Fitting(
             decoder.pack, settings, crew, pages, Batches(pace.batch_size), self.detector, pace.padded
         )
@@ -216,23 +219,20 @@ class _Flow:
         for task in tasks:
             task.seen, task.fits = None, []
             if task in captures:
-                save = Save(
-                    task.number,
-                    task.path,
-                    task.names,
-                    self._light(captures.pop(task)),
-                    self.settings,
-                    self.output,
-                )
+                own = captures.pop(task)
+                light = self._light(own)
+                save = Save(task.number, task.path, task.names, light, self.settings, self.output)
                 task.saving = self.crew.post(task.worker, [save])[0]
+                if not task.saving.done:
+                    task.saving.holds = [one.layers and one.layers.sheet for one in own]
             elif task.worker >= 0:
                 self.crew.post(task.worker, [Drop(task.number, task.path)])
             task.fitted = True
 
     def _light(self, captures: Sequence[Capture]) -> list[Capture]:
         """Captures without what the worker knows; processes have no GPU of their own, and draw maps on the CPU."""
-        light = [self.shared.without(capture) for capture in captures]
-        return [replace(one, draw_on="cpu") for one in light] if self.pace.processes else light
+        draw_on = "cpu" if self.pace.processes else self.decoder.draw_on
+        return [self.shared.without(capture, draw_on) for capture in captures]
 
     def _finished(self) -> Iterator[Outcome]:
         """Outcomes in order, of all that are over."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from deca_cli.errors import DecaError, InputError
 from deca_cli.export.formats import save
@@ -18,6 +19,7 @@ from deca_cli.photo.crop import cut_square
 from deca_cli.photo.detectors import choose_detector
 from deca_cli.photo.sighting import Sighting, look_again, sight
 from deca_cli.pipeline.resume import face_folder
+from deca_cli.pipeline.sheets import Placed, Sheet
 from deca_cli.pipeline.stopped import StoppedError
 
 if TYPE_CHECKING:
@@ -70,31 +72,37 @@ class Shared:
         """Keep it."""
         bench.shared = self
 
-    def without(self, capture: Capture) -> Capture:
-        """The capture without what is shared."""
-        nothing = {name: value[:0] for name, value in _arrays_of(self.topology).items()}
-        detail = capture.detail
+    def without(self, capture: Capture, draw_on: str) -> Capture:
+        """The capture without what is shared, for one who draws on a device."""
+        detail, layers = capture.detail, cast("Any", capture.layers)
+        if layers is not None and isinstance(layers.sheet, Sheet):
+            layers = layers.sheet.placed(layers)
         return replace(
             capture,
-            topology=replace(self.topology, **nothing),
+            topology=self.bare_topology,
+            draw_on=draw_on,
+            layers=layers,
             detail=detail
             and replace(detail, faces=self.detail_faces[:0], uv_coordinates=self.detail_uv_coordinates[:0]),
         )
 
-    def whole(self, capture: Capture, photo: Photo) -> Capture:
+    @cached_property
+    def bare_topology(self) -> Topology:
+        """Without its arrays."""
+        nothing = {name: value[:0] for name, value in vars(self.topology).items() if value is not None}
+        return replace(self.topology, **nothing)
+
+    def whole(self, capture: Capture, photo: Photo, slate: Slate) -> Capture:
         """The capture that `without` was given."""
-        detail = capture.detail
+        detail, layers = capture.detail, capture.layers
         return replace(
             capture,
             photo=photo,
             topology=self.topology,
+            layers=layers.layers(slate) if isinstance(layers, Placed) else layers,
             detail=detail
             and replace(detail, faces=self.detail_faces, uv_coordinates=self.detail_uv_coordinates),
         )
-
-
-def _arrays_of(topology: Topology) -> dict[str, np.ndarray]:
-    return {name: value for name, value in vars(topology).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ class Cut:
         start = time.perf_counter()
         photo, crops = bench.photo(self.number, self.path), bench.slate.crops(self.shape)
         for place, square in enumerate(self.squares, self.first):
-            crops[place] = cut_square(photo, square, self.rule).image
+            cut_square(photo, square, self.rule, crops[place])
         return time.perf_counter() - start
 
 
@@ -196,7 +204,12 @@ class Save:
         results = []
         for capture in self.captures:
             where = face_folder(folder, capture.face_number)
-            files = save(shared.whole(capture, photo), where, self.settings.formats, self.settings.request())
+            files = save(
+                shared.whole(capture, photo, bench.slate),
+                where,
+                self.settings.formats,
+                self.settings.request(),
+            )
             relative = where.relative_to(self.output).as_posix()
             names = tuple(file.name for file in files)
             results.append(FaceResult(relative, names, tuple(capture.box_px), capture.face_score))

@@ -12,12 +12,12 @@ import torch
 from deca_cli.export.capture import Capture, Detail, Topology
 from deca_cli.export.clay import clay_light, facing_limit
 from deca_cli.export.closeup import overlay_cut
-from deca_cli.export.shape_layers import Heads, Layers, draw_layers_together
-from deca_cli.heads.camera import ndc_to_photo_pixels
-from deca_cli.heads.rotations import axis_angle_to_matrix, matrix_to_euler_degrees
-from deca_cli.networks.codes import Codes
+from deca_cli.export.shape_layers import Heads, draw_layers_together
 from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.packs.fingerprint import pack_fingerprint
+from deca_cli.pipeline.fit import codes_of
+from deca_cli.pipeline.small_arrays import PhotoOf, small_arrays
+from deca_cli.pipeline.transfer import fetch_pictures
 from deca_cli.render.fine_mesh import fine_mesh, rounding
 from deca_cli.render.normals import vertex_normals
 from deca_cli.render.uv import (
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from deca_cli.export.shape_layers import Fetched, Layers
     from deca_cli.networks.deca import Head
     from deca_cli.packs.store import Pack
     from deca_cli.photo.read import Photo
     from deca_cli.pipeline.fit import Fit
+    from deca_cli.pipeline.sheets import Sheets
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,7 @@ class Decoder:
     detail_uv: np.ndarray | None = (
         None  # [N, 2], where its vertices lie in UV; None: in the middle of their texels
     )
+    sheets: Sheets | None = None  # shared memory for layers; None: they stay in this process's own
 
     def __post_init__(self) -> None:
         if self.draw_on != "cpu" and self.draw_on != str(self.device):
@@ -121,75 +124,75 @@ class Decoder:
 
     def _arrays(self, fits: Sequence[Fit], photos: Sequence[Photo]) -> dict[str, Any]:
         """What differs from face to face, by the name in `Capture`: arrays or lists, one row for each fit."""
-        preprocessing = self.pack.deca.preprocessing
-        codes = Codes.concat([fit.codes for fit in fits])
+        codes = codes_of(fits)
         head = self.pack.deca.decode(codes)
         if head.vertices.is_cuda:
             # A GPU adds up a vertex's faces in any order: in float64 no digit that is kept depends on that.
             exact = vertex_normals(head.vertices.double(), self.pack.deca.head.faces)
             head = replace(head, normals=exact.float())
-        to_photo = torch.from_numpy(np.stack([fit.crop.to_photo for fit in fits])).to(codes.camera.device)
-        # Photo pixels per unit of the crop's NDC; the crop is a similarity, so x, y and z share it.
-        pixels_per_unit = torch.hypot(to_photo[:, 0, 0], to_photo[:, 1, 0]) * preprocessing.image_size / 2
-
-        def pixels(ndc: Tensor) -> Tensor:
-            """[B, N, 3] NDC -> float64 [B, N, 3] photo pixels, z too."""
-            points = ndc.double()
-            flat = ndc_to_photo_pixels(points, to_photo, preprocessing.image_size, preprocessing.pixel_offset)
-            return torch.cat([flat, points[..., 2:] * pixels_per_unit[:, None, None]], dim=2)
-
-        vertices_px, landmarks_px = pixels(head.projected), _array(pixels(head.landmarks2d)[..., :2])
+        photo_of = PhotoOf(fits, codes, self.pack.deca.preprocessing)
+        vertices_px = photo_of.pixels(head.projected)
         fine = self.detail_normals(head.vertices, head.normals, head.displacement)
+        ends = vertices_px[..., :2].amin(1), vertices_px[..., :2].amax(1)
+        known, [low, high] = small_arrays(head, codes, photo_of, ends)
         drawn = self.draw_on != "cpu"
         kept = slice(None) if self.whole or not drawn else slice(0, 0)  # of the vertices
-        turned = matrix_to_euler_degrees(axis_angle_to_matrix(codes.pose[:, :3]))
-        stored = {name: _array(value.flatten(1)) for name, value in codes.items()}
-        return {
-            "codes": [{name: rows[index] for name, rows in stored.items()} for index in range(len(fits))],
-            "head_pose_deg": [tuple(angles) for angles in turned.tolist()],
-            "vertices": _array(head.vertices[:, kept]),
-            "normals": _array(head.normals[:, kept]),
-            "vertices_px": _array(vertices_px[:, kept]),
-            "landmarks_2d_px": landmarks_px,
-            "landmarks_3d_px": _array(pixels(head.landmarks3d)),
-            "landmarks_3d": _array(head.landmarks3d_world),
-            "landmarks_visible": _array(head.landmarks_visible),
-            "pixels_per_metre": (codes.camera[:, 0].double() * pixels_per_unit).tolist(),
-            "detail": self._details(head, fine),
-            "layers": self._layers(photos, landmarks_px, vertices_px, head.normals, fine)
-            if drawn
-            else [None] * len(fits),
-        }
+        large = {"vertices": head.vertices, "normals": head.normals, "vertices_px": vertices_px}
+        known |= {name: _array(value[:, kept]) for name, value in large.items()}
+        known["detail"] = self._details(head, fine)
+        known["layers"] = [None] * len(fits)
+        if drawn:
+            landmarks = known["landmarks_2d_px"]
+            known["layers"] = self._layers(photos, landmarks, (low, high), vertices_px, head.normals, fine)
+        return known
 
     def _layers(
         self,
         photos: Sequence[Photo],
         landmarks_px: np.ndarray,
+        ends: tuple[np.ndarray, np.ndarray],
         vertices_px: Tensor,
         normals: Tensor,
         fine: Tensor | None,
     ) -> list[Layers]:
-        """What is laid over each photo's overlay, drawn on the device of the networks."""
+        """What is laid over each photo's overlay, drawn on the device of the networks.
+
+        Args:
+            photos: of the faces.
+            landmarks_px: [B, 68, 2].
+            ends: least and greatest x and y of the vertices, [B, 2] each.
+            vertices_px: [B, V, 3].
+            normals: [B, V, 3].
+            fine: of `detail_normals`.
+        """
         model = self.pack.deca.head
-        corners, offset = uv_to_ndc(model.uv_coordinates), self.pack.deca.preprocessing.pixel_offset
+        offset = self.pack.deca.preprocessing.pixel_offset
         cuts = [
             overlay_cut(points, (photo.width, photo.height))
             for points, photo in zip(landmarks_px, photos, strict=True)
         ]
-        first = vertices_px.new_tensor([[cut.region.left, cut.region.top, 0] for cut in cuts])[:, None]
-        light = self.topology.clay_light
+        first = np.array([[cut.region.left, cut.region.top, 0.0] for cut in cuts])
         heads = Heads(
-            vertices_px - first,
+            vertices_px - torch.from_numpy(first).to(vertices_px.device, non_blocking=True)[:, None],
             normals,
             fine,
             model.faces,
-            corners,
+            uv_to_ndc(model.uv_coordinates),
             model.uv_faces,
             offset,
-            None if light is None else torch.from_numpy(light).to(normals),
+            self._clay_light(normals),
         )
+        low, high = (end - first[:, :2] for end in ends)
         parts = [(cut.region.width, cut.region.height) for cut in cuts]
-        return draw_layers_together(heads, parts, [cut.size for cut in cuts])
+        return draw_layers_together(heads, (low, high), parts, [cut.size for cut in cuts], self.fetch)
+
+    def _clay_light(self, like: Tensor) -> Tensor | None:
+        light = self.topology.clay_light
+        return None if light is None else torch.from_numpy(light).to(like, non_blocking=True)
+
+    def fetch(self, pictures: Sequence[Tensor]) -> list[Fetched]:
+        """Bring pictures from the GPU, into shared memory while there is room."""
+        return fetch_pictures(pictures, self.sheets)
 
     def _capture(self, face: One, own: Mapping[str, Any]) -> Capture:
         manifest, preprocessing, fit = self.pack.manifest, self.pack.deca.preprocessing, face.fit

@@ -59,9 +59,11 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         self.slate.stop()
-        for worker in (*self.workers, self.alone):
-            if worker is not None:
-                worker.end()
+        workers = [worker for worker in (*self.workers, self.alone) if worker is not None]
+        for worker in workers:
+            worker.send_home()
+        for worker in workers:
+            worker.wait()  # they end side by side
         self.outbox.put(None)
         self.slate.close()
 
@@ -130,13 +132,13 @@ class Crew:
             self._start_again(dead)
         elif dead is self.alone:
             for pending in dead.asked.values():
-                pending.done, pending.error = True, _crash(pending.request)
+                pending.finish(error=_crash(pending.request))
             self._next_alone()
         else:
             self._replace(dead, self._fresh())
             for pending in dead.asked.values():
                 if isinstance(pending.request, Drop | Shared):
-                    pending.done = True  # what is gone is forgotten
+                    pending.finish()  # what is gone is forgotten
                 else:
                     self.suspects.append(pending)
             if self.alone is None:
@@ -183,7 +185,7 @@ class Crew:
 
 def _give_up(pending: Iterable[Pending]) -> None:
     for one in pending:
-        one.done, one.error = True, StoppedError()
+        one.finish(error=StoppedError())
 
 
 def _not_started(size: int, failure: Exception | None) -> DeviceError:

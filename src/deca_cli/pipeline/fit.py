@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from deca_cli.heads.camera import ndc_to_photo_pixels, project
+from deca_cli.networks.codes import Codes
 from deca_cli.photo.crop import (
     LEAST_SIDE,
     Crop,
@@ -21,13 +23,14 @@ from deca_cli.photo.crop import (
     whole_box,
 )
 from deca_cli.photo.find_faces import Face, find_faces
+from deca_cli.pipeline.transfer import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from deca_cli.networks.codes import Codes, Encoding
+    from deca_cli.networks.codes import Encoding
     from deca_cli.networks.deca import Deca
     from deca_cli.networks.preprocessing import Preprocessing
     from deca_cli.packs.store import Pack
@@ -51,10 +54,16 @@ class Fit:
 
     face: Face
     crop: Crop
-    codes: Codes  # batch of one
+    batch: Codes  # of the crops that went through the networks together
     face_score: float | None
     looked_in_px: PixelBox  # the box that the crop was cut around
     box_px: PixelBox  # around the model's own 68 landmarks
+    row: int = 0  # of the batch
+
+    @property
+    def codes(self) -> Codes:
+        """Batch of one."""
+        return self.batch.select(self.row)
 
     @property
     def size(self) -> float:
@@ -222,12 +231,12 @@ def fit_batch(
     device = deca.head.template_vertices.device
     if images is None:
         images = np.stack([crop.image for crop in crops])
-    there = torch.from_numpy(images).to(device)
+    there = torch.from_numpy(images).to(device, non_blocking=True)  # read when the answer is there
     if len(crops) < pad_to:
         there = torch.cat([there, there.new_zeros(pad_to - len(crops), *there.shape[1:])])
     encoding: Encoding = deca.encode(there)
     codes = encoding.codes.select(slice(len(crops)))
-    to_photo = torch.from_numpy(np.stack([crop.to_photo for crop in crops])).to(device)
+    to_photo = torch.from_numpy(np.stack([crop.to_photo for crop in crops])).to(device, non_blocking=True)
     preprocessing = deca.preprocessing
     points = ndc_to_photo_pixels(
         landmarks_of(deca, codes).double(),
@@ -238,13 +247,23 @@ def fit_batch(
     found = torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1)
     if encoding.face_score is not None:
         found = torch.cat([found, encoding.face_score[: len(crops), None].double()], dim=1)
+    [rows] = to_host([found])
     fits = [
-        Fit(face, crop, codes.select(index), score[0] if score else None, box, (x0, y0, x1, y1))
+        Fit(face, crop, codes, score[0] if score else None, box, (x0, y0, x1, y1), index)
         for index, (face, crop, box, (x0, y0, x1, y1, *score)) in enumerate(
-            zip(faces, crops, boxes, found.tolist(), strict=True)
+            zip(faces, crops, boxes, rows.tolist(), strict=True)
         )
     ]
     return [fit if all(map(math.isfinite, fit.box_px)) and fit.size > LEAST_SIDE else None for fit in fits]
+
+
+def codes_of(fits: Sequence[Fit]) -> Codes:
+    """The codes of all fits as one batch, in few operations however many batches they come from."""
+    batches = list({id(fit.batch): fit.batch for fit in fits}.values())
+    starts = accumulate((batch.batch_size for batch in batches), initial=0)
+    first = {id(batch): start for batch, start in zip(batches, starts, strict=False)}
+    rows = torch.tensor([first[id(fit.batch)] + fit.row for fit in fits])
+    return Codes.concat(batches).select(rows.to(batches[0].shape.device, non_blocking=True))
 
 
 def landmarks_of(deca: Deca, codes: Codes) -> Tensor:

@@ -1,4 +1,4 @@
-"""Memory that the main process and its workers share: the crops of a batch, and the sign to stop."""
+"""Memory that the main process and its workers share: crops, pictures, and the sign to stop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Slate:
     def __init__(self, descriptor: int | None = None) -> None:
         self.descriptor = descriptor
         self.header = bytearray(1) if descriptor is None else mmap.mmap(descriptor, HEADER)
-        self.mapped: np.ndarray | None = None
+        self.mapped: np.ndarray | None = None  # the crops
+        self.memory: mmap.mmap | None = None  # all of the file that was asked for
 
     @staticmethod
     def for_processes() -> Slate:
@@ -58,14 +59,48 @@ class Slate:
             self.mapped = self._room(shape)
         return self.mapped
 
+    @property
+    def end_of_crops(self) -> int:
+        """The byte after them."""
+        return HEADER + (0 if self.mapped is None else self.mapped.nbytes)
+
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
         if self.descriptor is None:
             return np.empty(shape, np.float32)
-        size = HEADER + 4 * int(np.prod(shape))
-        if os.fstat(self.descriptor).st_size < size:
-            _make_long(self.descriptor, size)
-        memory = mmap.mmap(self.descriptor, size)
-        return np.frombuffer(memory, np.float32, offset=HEADER).reshape(shape)
+        return self.array(HEADER, shape, np.float32)
+
+    def array(
+        self,
+        start: int,
+        shape: tuple[int, ...],
+        dtype: type[np.generic],
+        strides: tuple[int, ...] | None = None,
+    ) -> np.ndarray:
+        """Memory from some byte on, for processes; the file grows where it is too short.
+
+        Args:
+            start: the byte.
+            shape: of the array.
+            dtype: of its numbers.
+            strides: bytes from one to the next along each axis; without gaps if left out.
+
+        Raises:
+            OutputError: the file is on a disk that is full.
+        """
+        assert self.descriptor is not None  # noqa: S101 - threads share their memory anyway
+        if strides is None:
+            end = start + np.dtype(dtype).itemsize * int(np.prod(shape))
+            if os.fstat(self.descriptor).st_size < end:
+                _make_long(self.descriptor, end)
+        else:
+            end = (
+                start
+                + np.dtype(dtype).itemsize
+                + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+            )
+        if self.memory is None or len(self.memory) < end:
+            self.memory = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)
+        return np.ndarray(shape, dtype, self.memory, start, strides)
 
     def close(self) -> None:
         """Give the file back; what is mapped stays until nobody uses it."""

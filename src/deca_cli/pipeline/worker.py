@@ -28,6 +28,11 @@ class Pending:
     done: bool = False
     value: Any = None
     error: BaseException | None = None
+    holds: object = None  # what must not be given up before it is done
+
+    def finish(self, value: Any = None, error: BaseException | None = None) -> None:  # noqa: ANN401 - as the request says
+        """This is the answer."""
+        self.done, self.value, self.error, self.holds = True, value, error, None
 
     def result(self) -> Any:  # noqa: ANN401 - as the request says
         """The answer.
@@ -64,9 +69,8 @@ class Worker:
         """Take the answers in; none at all says that the worker is there."""
         self.met = True
         for ticket, value, error in message:
-            pending = self.asked.pop(ticket)
-            pending.done, pending.value = True, value
-            pending.error = error.unpacked() if isinstance(error, RemoteError) else error
+            known = error.unpacked() if isinstance(error, RemoteError) else error
+            self.asked.pop(ticket).finish(value, known)
 
     def _send(self, message: Asked) -> None:
         raise NotImplementedError
@@ -75,8 +79,8 @@ class Worker:
         """Let it finish what it is doing, and end."""
         raise NotImplementedError
 
-    def end(self) -> None:
-        """Send it home, and wait until it is gone."""
+    def wait(self) -> None:
+        """Wait until it is gone; it was sent home before."""
         raise NotImplementedError
 
 
@@ -106,9 +110,8 @@ class ThreadWorker(Worker):
         for queue in self.queues.values():
             queue.put(None)
 
-    def end(self) -> None:
-        """Send it home, and wait until it is gone."""
-        self.send_home()
+    def wait(self) -> None:
+        """Wait until it is gone; it was sent home before."""
         for thread in self.threads:
             thread.join()
 
@@ -152,9 +155,8 @@ class ProcessWorker(Worker):
         """Let it finish what it is doing, and end."""
         self.outbox.put(lambda: self.connection.send(None))
 
-    def end(self) -> None:
-        """Send it home, and wait until it is gone."""
-        self.send_home()
+    def wait(self) -> None:
+        """Wait until it is gone; it was sent home before."""
         self.receiver.join()
 
 
