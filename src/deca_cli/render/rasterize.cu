@@ -210,7 +210,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) clear_keys(ulonglong2* keys,
 extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
     const Real* vertices, const void* faces, Key* keys, Int wide, Int room, Int vertex_count, Int face_count, Int
     height, Int width, Int standard, double epsilon, double z_offset, Int first_item, Int turn, Int share, Int large_box) {
-    __shared__ Triangle triangles[BLOCK];
+    __shared__ __align__(16) Triangle triangles[BLOCK];  // read in pairs of numbers
     __shared__ int owners[BLOCK], starts[BLOCK];  // of the triangles with pixels, in their order
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
