@@ -62,11 +62,23 @@ def test_a_half_outside_the_photo_is_filled_from_the_mirrored_side(grey):
         np.testing.assert_allclose(texel_of(capture, texture, mirrored), (200, 60, 60), atol=12)
 
 
-def test_the_mirrored_side_takes_over_the_brightness_of_the_seen_side():
-    weights = np.ones((64, 64), np.float32)
-    bright, dark = np.full((64, 64, 3), 160, np.uint8), np.full((64, 64, 3), (80, 120, 40), np.uint8)
-    matched = _matched(bright, weights, dark, weights)
-    np.testing.assert_allclose(matched[0, 0], (80, 120, 80), atol=1)  # at most halved
+def test_the_mirrored_side_takes_over_the_brightness_of_the_seen_side_and_little_of_its_tint():
+    weights = np.ones((128, 128), np.float32)
+    bright, dark = np.full((128, 128, 3), 160, np.uint8), np.full((128, 128, 3), (80, 120, 40), np.uint8)
+    np.testing.assert_allclose(_matched(bright, weights, dark, weights)[64, 64], (80, 96, 67), atol=1)
+    np.testing.assert_allclose(_matched(dark, weights, 2 * dark, weights)[64, 64], (112, 168, 56), atol=2)
+
+
+def test_a_cheek_in_the_shade_is_continued_in_the_shade_and_the_other_side_in_the_light():
+    """Seen: left half of the chart lit, right half in the shade; its last fifth is known from the mirrored side only."""
+    seen = np.full((256, 256, 3), 160, np.uint8)
+    seen[:, 128:] = 40
+    other = np.full((256, 256, 3), 160, np.uint8)
+    weight = np.ones((256, 256), np.float32)
+    weight[:, 205:] = 0
+    matched = _matched(other, np.ones_like(weight), seen, weight).astype(int)
+    np.testing.assert_allclose(matched[:, 205:], 40, atol=8)
+    np.testing.assert_allclose(matched[:, :100], 160, atol=8)
 
 
 def test_background_that_the_mesh_covers_by_mistake_does_not_get_into_the_texture():

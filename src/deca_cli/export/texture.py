@@ -26,7 +26,9 @@ GRID = 1024  # side of the grid of places, and of the smallest texture
 LARGEST = 2048  # side of the texture of a head that is larger than `GRID` in the photo
 FACING_NONE, FACING_FULL = 0.2, 0.5  # normal's z from which a texel starts to count, and counts fully
 HIDDEN_BEHIND_M = 0.004  # a texel this far behind the visible surface is hidden
-GAIN = (0.5, 2.0)  # how far the mirrored side may be darkened and brightened to match the seen one
+GAIN = (0.15, 1.4)  # how far the mirrored side may be darkened and brightened to match the seen one
+TINT = 1.2  # how much more in one channel than on the mean
+GAIN_GRID, GAIN_BLUR = 128, 3.0  # how finely: texels a side, and their standard deviation
 SKIN = (180.0, 140.0, 120.0)  # if nothing of the head is in the photo
 
 
@@ -145,14 +147,30 @@ def _read(part: Part, texels: Texels, size: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _matched(other: np.ndarray, other_weight: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The mirrored colours with the mean colour of the seen side, where both are known: light differs by side."""
-    few = np.s_[::8, ::8]
-    both = (weight[few] * other_weight[few])[..., None]
+    """The mirrored colours in the light of their new side: matched to the seen ones where both are known, and smoothly on.
+
+    One gain for all would leave a bright cheek beside a dark one where the light comes from the side.
+    """
+    step = max(len(seen) // (4 * GAIN_GRID), 1)  # few texels suffice for what is smooth
+    few = np.s_[::step, ::step]
+    both = weight[few] * other_weight[few]
     if float(both.sum()) < 1:
         return other
-    gain = ((seen[few] * both).sum(axis=(0, 1)) + 1) / ((other[few] * both).sum(axis=(0, 1)) + 1)
-    table = np.clip(np.arange(256)[:, None] * np.clip(gain, *GAIN) + 0.5, 0, 255).astype(np.uint8)  # [256, 3]
-    return np.asarray(cv2.LUT(other, table[None]))
+    size = (GAIN_GRID, GAIN_GRID)
+
+    def smooth(colours: np.ndarray) -> np.ndarray:
+        small = cv2.resize(colours[few] * both[..., None], size, interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(small, (0, 0), GAIN_BLUR) + 1e-3
+
+    here, there = smooth(seen), smooth(other)
+    mean = here.sum(axis=(0, 1)) / there.sum(axis=(0, 1))
+    tint = np.clip(mean / mean.mean(), 1 / TINT, TINT)
+    mass = cv2.GaussianBlur(cv2.resize(both, size, interpolation=cv2.INTER_AREA), (0, 0), GAIN_BLUR)
+    light = np.log(here.sum(axis=2, keepdims=True) / there.sum(axis=2, keepdims=True))
+    light = _push_pull(np.repeat(light, 3, axis=2), np.minimum(mass, 1))
+    gain = (np.exp(np.clip(light, *np.log(GAIN))) * tint).astype(np.float32)
+    gain = cv2.resize(gain, other.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.multiply(other, gain, dtype=cv2.CV_8U))
 
 
 def _guess(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
