@@ -9,6 +9,7 @@ from skimage.feature import Cascade as Reference
 
 from deca_cli.photo import lbp
 from deca_cli.photo.cascade import (
+    HEAD_START,
     ROUNDING,
     Cascade,
     all_spans,
@@ -118,6 +119,29 @@ def test_the_kernel_gives_the_scores_of_the_definition_and_looks_closer_where_ea
     assert len(even & set(passing)) < len(near & set(passing)) < len(passing)
 
 
+def test_a_window_that_falls_behind_the_pace_is_left():
+    grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (67, 58), interpolation=cv2.INTER_AREA)
+    cascade, slack, pace = frontal_face_cascade(), 1.6, 1.8
+    behind = pace * np.arange(1, 21) - HEAD_START
+    corners, scores = scan(cascade, grey, all_spans(cascade, *grey.shape), 1, slack)
+    expected = {
+        corner: score
+        for corner, score in zip(map(tuple, corners.tolist()), scores.tolist(), strict=True)
+        if (np.cumsum(plain_scores(cascade, grey, corner, slack)) >= behind).all()
+    }
+    assert 3 < len(expected) < len(scores) - 3
+    corners, scores = scan(cascade, grey, all_spans(cascade, *grey.shape), 1, slack, pace=pace)
+    assert dict(zip(map(tuple, corners.tolist()), scores.tolist(), strict=True)) == expected
+
+
+def test_candidates_without_the_least_support_are_left_out():
+    hits = np.array([[100, 100, 50, 2.4], [400, 300, 60, 1.7], [700, 300, 60, 2.0]])
+    groups = group_hits(hits, 1000)
+    least = groups[1, 3]
+    assert len(groups) == 3
+    assert np.array_equal(group_hits(hits, 1000, least), groups[:2])
+
+
 def test_the_order_of_stages_changes_no_window():
     grey = cv2.resize(cv2.cvtColor(portrait(), cv2.COLOR_RGB2GRAY), (160, 160), interpolation=cv2.INTER_AREA)
     cascade = frontal_face_cascade()
@@ -183,7 +207,7 @@ def test_beside_a_plain_face_only_turned_ones_of_less_than_half_its_size_are_pas
     np.testing.assert_allclose(face, other, rtol=1e-9)
     left_out = {tuple(hit) for hit in complete} - {tuple(hit) for hit in quick}
     assert max(side for _, _, side, _ in left_out) < lbp.COMPANY * 1.1 * face[2]
-    monkeypatch.setattr(lbp, "PLAIN", 1.0)
+    monkeypatch.setattr(lbp, "PLAIN", 0.9999)
     assert len(lbp._usual_hits(photo, reach, complete=False)) == len(complete)
 
 

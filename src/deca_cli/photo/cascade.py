@@ -18,6 +18,9 @@ from deca_cli.photo import cascade_kernel
 ROUNDING = 1e-5
 """Taken off stage thresholds: trained thresholds often equal a reachable stage sum, up to float32 rounding."""
 
+HEAD_START = 0.9
+"""How far a window may be behind the pace of `scan`."""
+
 STAGE_ORDER = (1, 0, 5, 17, 10, 18, 16, 11, 13, 19, 6, 14, 12, 7, 4, 8, 15, 3, 9, 2)
 """Order in which stages are tested: each rejects, for its number of stumps, the most of the windows of photographs that
 the ones before it leave over. With loosened thresholds the stages in the trained order take a third longer."""
@@ -110,7 +113,14 @@ def _numbers(node: ET.Element) -> list[float]:
 
 
 def scan(
-    cascade: Cascade, grey: np.ndarray, spans: np.ndarray, stride: int, slack: float, *, fine_after: int = 0
+    cascade: Cascade,
+    grey: np.ndarray,
+    spans: np.ndarray,
+    stride: int,
+    slack: float,
+    *,
+    fine_after: int = 0,
+    pace: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Test the windows of a grey picture.
 
@@ -123,6 +133,8 @@ def scan(
         slack: taken off every stage threshold; above 0 more windows pass, for recall.
         fine_after: where a window passes so many stages, also test those that the stride leaves out to the right of it
             and below, up to the next ones; 0 for nowhere.
+        pace: windows are also left once the margins (stage sum minus lowered threshold) of the stages so far sum to less
+            than this for every one of them, with `HEAD_START` forgiven. 0 leaves none for that.
 
     Returns:
         corners int32 [N, 2] (left, top) of the windows that pass all stages, and their scores float32 [N]: the
@@ -132,7 +144,8 @@ def scan(
     if min(height, width) < cascade.window:
         return np.empty((0, 2), np.int32), np.empty(0, np.float32)
     thresholds = cascade.stage_thresholds - np.float32(slack + ROUNDING)
-    table = (cascade.stage_starts, thresholds, cascade.leaves)
+    floors = (pace * np.arange(1, len(thresholds) + 1) - HEAD_START).astype(np.float32)
+    table = (cascade.stage_starts, thresholds, floors, cascade.leaves)
     corners, scores = cascade_kernel.scan(
         cv2.integral(grey), cascade.window, spans, stride, fine_after, cascade.cells, table
     )

@@ -14,11 +14,10 @@ import numba
 import numpy as np
 
 SLIGHT = 1e-9  # slope under which a row runs along an edge of the photo
-ROW_STAGES = 3  # tested for whole rows; about one window in twelve passes them
+ROW_STAGES = 2  # tested for whole rows; about one window in thirteen passes them
 
-Table = tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]  # starts of stages, their thresholds, leaves; see `cascade.Cascade`
+Table = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Starts of stages, their thresholds and the totals that must be reached by then, leaves; see `cascade.Cascade`."""
 
 
 def is_compiled() -> bool:
@@ -172,14 +171,14 @@ def _stages(
     total: float, flat: np.ndarray, base: np.uint64, first: int, end: int, corners: np.ndarray, table: Table
 ) -> float:  # pragma: no cover
     """Add stages `first` to `end` - 1 of one window to its total; NaN if one of them rejects it."""
-    starts, thresholds, leaves = table
+    starts, thresholds, floors, leaves = table
     for stage in range(first, end):
         value = np.float32(0)
         for stump in range(np.uint64(starts[stage]), np.uint64(starts[stage + 1])):
             value += leaves[stump, _pattern(flat, base, corners[stump])]
-        if value < thresholds[stage]:
-            return np.nan
         total += value - thresholds[stage]
+        if value < thresholds[stage] or total < floors[stage]:
+            return np.nan
     return total
 
 
@@ -189,7 +188,7 @@ def _row_totals(
     corners: np.ndarray, table: Table,
 ) -> None:  # fmt: skip  # pragma: no cover
     """Totals of the first stages of neighbouring windows, NaN for the rejected."""
-    starts, thresholds, leaves = table
+    starts, thresholds, floors, leaves = table
     code, value = buffers[0][: total.size], buffers[1][: total.size]
     total[:] = 0
     for stage in range(stages):
@@ -198,8 +197,9 @@ def _row_totals(
             _row_patterns(code, flat, base, corners[stump])
             _add_leaves(value, code, leaves[stump])
         for j in range(total.size):
-            passed = value[j] >= thresholds[stage]
-            total[j] = total[j] + (value[j] - thresholds[stage]) if passed else np.float32(np.nan)
+            gathered = total[j] + (value[j] - thresholds[stage])
+            passed = (value[j] >= thresholds[stage]) & (gathered >= floors[stage])
+            total[j] = gathered if passed else np.float32(np.nan)
 
 
 @compiled
@@ -238,7 +238,7 @@ def scan(
         window: side of a window, at most 33.
         spans, stride, fine_after: see `cascade.scan`.
         cells: see `cascade.Cascade`.
-        table: its starts, thresholds and leaves.
+        table: see `Table`.
     """
     planes = split_columns(integral, stride)
     flat, pitch, stages = planes.reshape(-1), planes.shape[2], table[1].size

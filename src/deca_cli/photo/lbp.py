@@ -91,10 +91,10 @@ def find_with_cascade(photo: Photo, *, thorough: bool = False) -> list[Face]:
     """
     reach = max(photo.width, photo.height)
     hits = _usual_hits(photo, reach, complete=thorough)
-    faces = _faces(photo, group_hits(hits, reach))
+    faces = _faces(photo, group_hits(hits, reach, _support(FAINT)))
     if thorough or not faces or faces[0].score < SURE:
         hits = np.concatenate([hits, sweep_all(photo, THOROUGH)])
-        faces = [*_faces(photo, group_hits(hits, reach)), *_whole_photo(photo)]
+        faces = [*_faces(photo, group_hits(hits, reach, _support(FAINT))), *_whole_photo(photo)]
     return faces
 
 
@@ -102,8 +102,7 @@ def _usual_hits(photo: Photo, reach: float, *, complete: bool) -> np.ndarray:
     """Hits of the usual sweeps; turned ones leave out what is small beside a plain upright face unless they are complete."""
     greys = grey_copies(photo, USUAL)
     upright = sweep_all(photo, [one for one in USUAL if one.angle_deg == 0], greys)
-    groups = group_hits(upright, reach)
-    sides = groups[groups[:, 3] / (EVEN_SUPPORT + groups[:, 3]) >= PLAIN, 2]
+    sides = group_hits(upright, reach, _support(PLAIN))[:, 2]
     least = 0.0 if complete or len(sides) == 0 else COMPANY * sides.max() / reach
     turned = [replace(one, least=least) for one in USUAL if one.angle_deg != 0]
     return np.concatenate([upright, sweep_all(photo, turned, greys)])
@@ -115,7 +114,12 @@ def _faces(photo: Photo, groups: np.ndarray) -> list[Face]:
         Face(_landmark_box(x, y, side), support / (EVEN_SUPPORT + support), None, "lbp")
         for x, y, side, support in groups.tolist()
     ]
-    return [face for face in faces if face.score >= FAINT and _visible_share(photo, face.box_px) >= VISIBLE]
+    return [face for face in faces if _visible_share(photo, face.box_px) >= VISIBLE]
+
+
+def _support(score: float) -> float:
+    """Of candidates with this score."""
+    return EVEN_SUPPORT * score / (1 - score)
 
 
 def _visible_share(photo: Photo, box: PixelBox) -> float:
@@ -141,13 +145,14 @@ def _landmark_box(x: float, y: float, side: float) -> PixelBox:
     return (x - half_width, y - half_height, x + half_width, y + half_height)
 
 
-def group_hits(hits: np.ndarray, reach: float) -> np.ndarray:
+def group_hits(hits: np.ndarray, reach: float, least: float = 0.0) -> np.ndarray:
     """Merge overlapping hits into candidates.
 
     Args:
         hits: [N, 4], centre x, y, side and score.
         reach: length that sides are compared with: a false hit is the likelier the smaller the window, because
             there are more of them, so support is weighted by side / reach.
+        least: support that a candidate must have.
 
     Returns:
         [M, 4]: centre x, y, side and support of the candidates, most support first.
@@ -162,6 +167,8 @@ def group_hits(hits: np.ndarray, reach: float) -> np.ndarray:
     groups = np.empty((0, 4))
     while left.any():
         best = int(np.argmax(np.where(left, support, -1.0)))
+        if support[best] < least:
+            break
         members = overlap[best] > SAME
         centre = np.average(hits[members, :2], axis=0, weights=weights[members])
         side = math.exp(np.average(np.log(sides[members]), weights=weights[members]))

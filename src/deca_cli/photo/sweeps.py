@@ -12,6 +12,12 @@ from deca_cli.photo import cascade_kernel
 from deca_cli.photo.cascade import frontal_face_cascade, scan
 from deca_cli.photo.read import Photo
 
+PACE = 1.0
+"""See `scan`. A hit counts from a score of 1.2 on."""
+
+PATIENT = 0.2
+"""Share of the longer side from which on windows need not keep pace: there are few of them, and each weighs much."""
+
 FINE_AFTER = 3
 """Stages of the cascade after which a window's neighbours are tested, too, where nothing else is said."""
 
@@ -110,7 +116,8 @@ def _sweep(grey: np.ndarray, photo_width: int, one: Pass) -> np.ndarray:
         rows = level.pixels.shape[0] - cascade.window + 1
         spans = cascade_kernel.spans_inside(to_grey, max(rows, 0), grey.shape[0], grey.shape[1])
         fine_after = one.fine_after if level.side >= one.dense_from else 0
-        corners, scores = scan(cascade, level.pixels, spans, 2, one.slack, fine_after=fine_after)
+        pace = PACE if level.side < PATIENT * one.long_side else 0.0
+        corners, scores = scan(cascade, level.pixels, spans, 2, one.slack, fine_after=fine_after, pace=pace)
         if len(scores) == 0:
             continue
         centres = (corners @ to_grey[:, :2].T + to_grey[:, 2] + 0.5) / scale - 0.5
@@ -161,10 +168,11 @@ def _levels(picture: np.ndarray, one: Pass) -> Iterator[_Level]:
     halved, halvings = picture, 1
     while side <= min(one.largest, *picture.shape):
         while side >= 2 * window * halvings:
-            # Exact halving first is quick and keeps fine texture from aliasing; the rest is under a factor of two.
-            halved = cv2.resize(
-                halved, (halved.shape[1] // 2, halved.shape[0] // 2), interpolation=cv2.INTER_AREA
-            )
+            # Exact halving first is quick and keeps fine texture from aliasing; the rest is under a factor of two. An
+            # odd last row or column is cut off, since OpenCV is quick for whole factors only.
+            height, width = halved.shape[0] // 2, halved.shape[1] // 2
+            even = halved[: 2 * height, : 2 * width]
+            halved = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
             halvings *= 2
         # Windows have their centre in the photo, so of the border no more is needed than half of one.
         trim = max(int((border - side / 2 - 1) / halvings), 0)
