@@ -1,5 +1,6 @@
 """The command line before anything heavy happens."""
 
+import ast
 import os
 import resource
 import subprocess
@@ -51,6 +52,25 @@ def test_help_imports_nothing_heavy(arguments):
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
     assert "Usage" in done.stdout
+
+
+def loaded_after(statement):
+    """Heavy packages that an import statement loads."""
+    script = f"import sys\n{statement}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return ast.literal_eval(done.stdout)
+
+
+def test_workers_are_started_before_anything_heavy_is_imported():
+    count = "from deca_cli.pipeline.pace import worker_count\nassert worker_count(100, gpu=True, cores=8)"
+    assert loaded_after(f"import deca_cli.cli.reconstruct_begin, deca_cli.pipeline.forks\n{count}") == []
+
+
+def test_a_process_whose_workers_find_and_draw_loads_no_numba():
+    modules = ("pipeline.start", "packs.store", "networks.inference", "pipeline.captures", "pipeline.batch")
+    loaded = loaded_after("\n".join(f"import deca_cli.{module}" for module in modules))
+    assert "torch" in loaded
+    assert "numba" not in loaded
 
 
 def test_version_is_printed():

@@ -129,7 +129,12 @@ def reconstruct(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(**whole(1), help="CPU threads; all cores if left out.", show_default=False)
+        int | None,
+        typer.Option(
+            **whole(1),
+            help="CPU threads; all cores if left out, divided among the processes of torchrun or SLURM.",
+            show_default=False,
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of one sentence.")] = False,
 ) -> None:
@@ -137,8 +142,7 @@ def reconstruct(
 
     Every face gets an overlay picture and its parameters; meshes, depth and more on request.
     """
-    from deca_cli.cli.reconstruct_run import run_job
-    from deca_cli.cli.reconstruct_setup import Job
+    from deca_cli.cli.reconstruct_begin import Job, begin
     from deca_cli.errors import UsageError
     from deca_cli.photo.inputs import expand_home
     from deca_cli.pipeline.settings import Settings
@@ -172,4 +176,8 @@ def reconstruct(
         strict=strict,
         debug=debug,
     )
-    raise typer.Exit(run_job(job))
+    with begin(job) as begun:
+        from deca_cli.cli.reconstruct_run import run_job
+
+        code = run_job(begun)
+    raise typer.Exit(code)

@@ -5,63 +5,46 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Generator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
-from deca_cli.cli.reconstruct_setup import Job, Setup, device_name, find_job_share, model_name, prepare, say
-from deca_cli.errors import InputError, OutputError, UsageError
-from deca_cli.export.atomic import check_writable
-from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ, result_names
-from deca_cli.export.owner import OWNER
-from deca_cli.export.parts import Part, photos_digest, write_part
+from deca_cli.cli.reconstruct_setup import Setup, device_name, model_name, prepare, say
+from deca_cli.errors import InputError, OutputError
+from deca_cli.export.names import result_names
+from deca_cli.export.parts import join_parts, write_part
 from deca_cli.export.summary import RESUMED, SUMMARY, write_summary
-from deca_cli.photo.inputs import find_inputs
-from deca_cli.pipeline.ahead import crew_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from deca_cli.cli.reconstruct_begin import Begun
+    from deca_cli.export.parts import Joined
     from deca_cli.export.summary import Outcome
-    from deca_cli.photo.inputs import Inputs
-    from deca_cli.pipeline.crew import Crew
-    from deca_cli.pipeline.share import Share
 
-# Folders that hold all files of one of these hold results, not photos; the second is that of `deca transfer`.
-RESULT_MARKS = (frozenset({OWNER}), frozenset({PARAMS_JSON, PARAMS_NPZ}))
+LAST_WORDS_S = 1.0  # in which the other processes of a launch write what they have to write
 
 
-def run_job(job: Job) -> int:
-    """Do the job and report it; return the exit code.
+def run_job(begun: Begun) -> int:
+    """Do a job that has begun and report it; return the exit code.
 
     Raises:
         DecaError: nothing could be done at all, or a result cannot be written.
     """
-    started = time.perf_counter()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    found = find_inputs(job.photos, job.recursive, marks=RESULT_MARKS)
-    if job.settings.box_px is not None and len(found.photos) > 1:
-        raise UsageError(f"--bbox says where the face of one photo is, but {len(found.photos)} were given.")
-    if found.left_out():
-        say(console, f"left out: {found.left_out()}", style="yellow")
-    share = find_job_share(job)
-    check_writable(job.output)
-    photos = share.take(found.photos)
-    crew = crew_ahead(photos, job.settings, device=job.device, rasterizer=job.rasterizer, cores=job.threads)
-    with crew or nullcontext():
-        setup = prepare(job, share, len(photos), console, crew)
-        return _run(Run(job, found, share, photos, setup, started, crew), console)
+    if begun.found.left_out():
+        say(console, f"left out: {begun.found.left_out()}", style="yellow")
+    return _run(Run(begun, prepare(begun, console)), console)
 
 
 def _run(run: Run, console: Console) -> int:
     """Do a job that is set up."""
-    photos = run.photos
+    photos = run.begun.photos
     try:
         _reconstruct(run, console)
     except KeyboardInterrupt:
@@ -75,33 +58,42 @@ def _run(run: Run, console: Console) -> int:
         with suppress(OutputError):  # the first error is the one to tell
             run.write()
         raise
-    run.write()
+    whole = run.write()
     _closing_table(run)
-    return _exit_code(run)
+    return _exit_code(run) if whole is None or not run.begun.share.launch else _joint_exit_code(run, whole)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
     """A job under way."""
 
-    job: Job
-    found: Inputs
-    share: Share
-    photos: list[Path]  # of this share
+    begun: Begun
     setup: Setup
-    started: float  # on the clock of time.perf_counter
-    crew: Crew | None  # workers, if they have begun already
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
         """Since the start."""
-        return time.perf_counter() - self.started
+        return time.perf_counter() - self.begun.started
 
-    def write(self, *, interrupted: bool = False) -> None:
-        """Write the summary, joined with those of the other shares that are there."""
-        job, decoder = self.job, self.setup.decoder
-        described = {
+    def write(self, *, interrupted: bool = False) -> Joined | None:
+        """Write the summary, joined with those of the other shares that are there; tell what the joined one holds."""
+        described = self._describe() | {"interrupted": interrupted, "seconds": self.seconds}
+        output, part = self.begun.job.output, self.begun.part
+        if part is not None:
+            return write_part(output, part, self.outcomes, run=described)
+        write_summary(output, self.outcomes, run=described)
+        return None
+
+    def join_again(self) -> None:
+        """Write the joined summary once more."""
+        if self.begun.part is not None:
+            join_parts(self.begun.job.output, self.begun.part, run=self._describe())
+
+    def _describe(self) -> dict[str, Any]:
+        begun, decoder = self.begun, self.setup.decoder
+        job, found = begun.job, begun.found
+        return {
             "model": decoder.pack.manifest.name,
             "model_fingerprint": decoder.fingerprint,
             "device": device_name(decoder.device),
@@ -109,19 +101,12 @@ class Run:
             "rasterizer": decoder.draw_on,
             "batch_size": self.setup.pace.batch_size,
             "inputs": list(job.photos),
-            "inputs_found": len(self.found.photos),
-            "passed_over": [str(path.absolute()) for path in (*self.found.passed_over, *self.found.closed)],
+            "inputs_found": len(found.photos),
+            "passed_over": [str(path.absolute()) for path in (*found.passed_over, *found.closed)],
             "output": str(job.output.resolve()),
             "request": job.settings.request(),
             "formats": list(job.settings.formats),
-            "interrupted": interrupted,
-            "seconds": self.seconds,
         }
-        if self.share.alone:
-            write_summary(job.output, self.outcomes, run=described)
-        else:
-            part = Part(self.share.number, self.share.of, photos_digest(self.found.photos))
-            write_part(job.output, part, self.outcomes, run=described)
 
 
 def _reconstruct(run: Run, console: Console) -> None:
@@ -136,9 +121,10 @@ def _reconstruct(run: Run, console: Console) -> None:
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
     )
-    job, photos = run.job, run.photos
+    begun = run.begun
+    job, photos = begun.job, begun.photos
     # Names are given to the photos of all shares together, so that they do not depend on who does which.
-    names = run.share.take(result_names(run.found.photos, job.output))
+    names = begun.share.take(result_names(begun.found.photos, job.output))
     outcomes = reconstruct(
         photos,
         run.setup.decoder,
@@ -147,7 +133,7 @@ def _reconstruct(run: Run, console: Console) -> None:
         pace=run.setup.pace,
         names=names,
         debug=job.debug,
-        crew=run.crew,
+        crew=begun.crew,
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Photos", total=len(photos), rate="")
@@ -187,7 +173,7 @@ def _collect_rest(
 
 def _closing_table(run: Run) -> None:
     """Print what became of it, one line each, never folded: paths are to be copied."""
-    outcomes, output = run.outcomes, run.job.output
+    outcomes, output = run.outcomes, run.begun.job.output
     skipped = sum(outcome.skipped for outcome in outcomes)
     resumed = sum(outcome.status == RESUMED for outcome in outcomes)
     rows = {
@@ -211,7 +197,27 @@ def _closing_table(run: Run) -> None:
 def _exit_code(run: Run) -> int:
     skipped = sum(outcome.skipped for outcome in run.outcomes)
     if skipped and skipped == len(run.outcomes):
-        photos = len(run.photos)
+        photos = len(run.begun.photos)
         what = "the photo" if photos == 1 else f"any of the {photos} photos"
         raise InputError(f"nothing could be reconstructed from {what}; the reasons stand above.")
-    return FAILED if run.job.strict and skipped else 0
+    return FAILED if run.begun.job.strict and skipped else 0
+
+
+def _joint_exit_code(run: Run, whole: Joined) -> int:
+    """What processes that a launcher started come to together; told by the one after which nothing is left to do.
+
+    A launcher ends all processes when one fails. So a photo that was skipped does not make its process fail: the one whose
+    part makes the summary complete looks at all photos, when all the others have written theirs.
+    """
+    nothing = 0 < whole.photos == whole.skipped
+    if not whole.complete or not (nothing or (run.begun.job.strict and whole.skipped)):
+        return 0
+    time.sleep(LAST_WORDS_S)
+    run.join_again()  # one that had looked before our part was there may have written its summary after ours
+    summary = run.begun.job.output / SUMMARY
+    if nothing:
+        raise InputError(
+            f"nothing could be reconstructed from any of the {whole.photos} photos; {summary} tells why."
+        )
+    say_error(f"{whole.skipped} of the {whole.photos} photos were skipped (--strict); {summary} tells why.")
+    return FAILED

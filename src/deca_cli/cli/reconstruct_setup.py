@@ -1,46 +1,22 @@
-"""What `deca reconstruct` was asked for, and setting everything up for it: device, model, precision, kernels."""
+"""Setting everything up for `deca reconstruct`: device, model, precision, kernels."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
     from rich.console import Console
 
+    from deca_cli.cli.reconstruct_begin import Begun, Job
     from deca_cli.networks.inference import Precision
     from deca_cli.packs.store import Pack
     from deca_cli.pipeline.captures import Decoder
     from deca_cli.pipeline.crew import Crew
     from deca_cli.pipeline.pace import Pace
-    from deca_cli.pipeline.settings import Settings
-    from deca_cli.pipeline.share import Share
-
-
-@dataclass(frozen=True)
-class Job:
-    """The command line, parsed."""
-
-    photos: tuple[str, ...]
-    recursive: bool
-    output: Path
-    model: str | None  # None: the best that is installed
-    device: str
-    threads: int | None
-    settings: Settings
-    batch_size: int | None  # None: as the device can take
-    precision: str | None  # None: as suits the device
-    compiled: bool
-    rasterizer: str
-    shard: tuple[int, int] | None  # part and number of parts, from 1 on
-    strict: bool
-    debug: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,70 +28,70 @@ class Setup:
     precision: str
 
 
-def find_job_share(job: Job) -> Share:
-    """The part of the photos that is this process's.
-
-    Raises:
-        UsageError: the variables of torchrun or SLURM make no sense.
-    """
-    from deca_cli.pipeline.share import find_share
-
-    return find_share(job.shard, os.environ)
-
-
-def prepare(job: Job, share: Share, photos: int, console: Console, crew: Crew | None = None) -> Setup:
+def prepare(begun: Begun, console: Console) -> Setup:
     """Load everything heavy, and compile the kernels if this is the first run.
 
     Args:
-        job: what is asked for.
-        share: which GPU is this process's.
-        photos: how many it will do.
+        begun: the job; its workers may be at work already.
         console: where to say what is used.
-        crew: workers that are there already.
 
     Raises:
         DecaError: something asked for is not here.
     """
     from deca_cli.photo.detectors import choose_detector
     from deca_cli.pipeline.pace import Pace
-    from deca_cli.pipeline.start import (
-        choose_device,
-        choose_drawing_device,
-        choose_precision,
-        set_threads,
-    )
+    from deca_cli.pipeline.start import choose_device, choose_precision, set_threads
 
+    job = begun.job
     set_threads(job.threads)
     choose_detector(job.settings.detector)  # a wrong name is told before anything is loaded
-    device = choose_device(job.device, share.local)
+    device = choose_device(job.device, begun.share.local)
     precision = choose_precision(job.precision, device)
-    draw_on = choose_drawing_device(job.rasterizer, device)
     pace = Pace.of(
         device,
-        photos,
+        len(begun.photos),
         cores=job.threads,
         batch_size=job.batch_size,
         padded=job.compiled,
         detector=job.settings.detector,
-        crew=crew,
+        crew=begun.crew,
     )
-    decoder = _load_decoder(job, share, console, device=device, precision=precision, draw_on=draw_on)
+    decoder = _load_decoder(begun, console, device, precision, pace)
     if job.compiled:
         _warm_up(decoder, pace, console)
     return Setup(decoder, pace, precision)
 
 
 def _load_decoder(
-    job: Job, share: Share, console: Console, *, device: torch.device, precision: Precision, draw_on: str
+    begun: Begun, console: Console, device: torch.device, precision: Precision, pace: Pace
 ) -> Decoder:
-    """Load the model, say what it is and what it lacks, and compile the kernels."""
+    """Load the model, say what it is and what it lacks, and compile the kernels; beside that a GPU gets ready."""
     from deca_cli.export.formats import OF_THE_MESH
     from deca_cli.networks.inference import ready_deca
     from deca_cli.packs.folders import best_installed
     from deca_cli.packs.store import load_pack
     from deca_cli.pipeline.captures import Decoder
+    from deca_cli.pipeline.pace import CROPS_A_PHOTO
+    from deca_cli.pipeline.start import choose_drawing_device, first_batch, load_gpu_libraries
 
+    job = begun.job
+    drawing = begun.beside.submit(choose_drawing_device, job.rasterizer, device)
+    if device.type == "cuda":
+        begun.beside.submit(load_gpu_libraries, device)
     pack = load_pack(job.model or best_installed(), device)
+    draw_on = drawing.result()
+    _say_model(begun, console, pack, device)
+    _compile_kernels(console, begun.crew)
+    deca = ready_deca(pack.deca, precision, compiled=job.compiled)
+    if device.type == "cuda" and not job.compiled:
+        begun.beside.submit(first_batch, deca, min(pace.batch_size, CROPS_A_PHOTO * pace.group))
+    whole = not OF_THE_MESH.isdisjoint(job.settings.formats)
+    return Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
+
+
+def _say_model(begun: Begun, console: Console, pack: Pack, device: torch.device) -> None:
+    """Say which model is used for which photos, and what it cannot do."""
+    job, share = begun.job, begun.share
     say(console, f"Model {model_name(pack)} on {device}{_why(job, pack)}.")
     if not share.alone:
         say(console, f"Part {share.number + 1} of {share.of} of the photos ({share.given_by}).")
@@ -128,14 +104,15 @@ def _load_decoder(
             console,
             "This model cannot tell faces from other finds and keeps them all; --faces largest keeps one a photo.",
         )
-    _compile_kernels(console)
-    deca = ready_deca(pack.deca, precision, compiled=job.compiled)
-    whole = not OF_THE_MESH.isdisjoint(job.settings.formats)
-    return Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
 
 
-def _compile_kernels(console: Console) -> None:
-    from deca_cli.pipeline.start import compile_kernels, kernels_are_compiled
+def _compile_kernels(console: Console, crew: Crew | None) -> None:
+    """Compile what the first run on a machine compiles; workers that are at work show that it is not the first."""
+    if crew is not None:
+        crew.take(wait=False)
+        if any(worker.met for worker in crew.workers):
+            return
+    from deca_cli.pipeline.kernels import compile_kernels, kernels_are_compiled
 
     if not kernels_are_compiled():
         with console.status("Compiling the renderer and the face finder, once on this machine ..."):

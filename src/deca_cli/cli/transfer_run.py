@@ -87,7 +87,8 @@ def open_source(
 ) -> Source:
     """Load the model and find the source's face; say which model it is and what it cannot do."""
     from deca_cli.photo.detectors import choose_detector
-    from deca_cli.pipeline.start import choose_device, compile_kernels, kernels_are_compiled, set_threads
+    from deca_cli.pipeline.kernels import compile_kernels, kernels_are_compiled
+    from deca_cli.pipeline.start import choose_device, set_threads
 
     set_threads(threads)
     choose_detector(settings.detector)

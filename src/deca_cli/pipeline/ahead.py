@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from deca_cli.pipeline.forks import start_early
 from deca_cli.pipeline.pace import GPU_LIKELY, worker_count
-from deca_cli.pipeline.task import bytes_guess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +15,15 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.crew import Crew
     from deca_cli.pipeline.settings import Settings
 
-PHOTOS_A_WORKER = 24  # at most, before the model is there
-BYTES_AHEAD = 4 * 10**8
+# Before the model is there at most so much is read, whichever comes first: what a worker searches in ten seconds, and as
+# much memory as photos may take afterwards.
+PHOTOS_A_WORKER = 100
+BYTES_AHEAD = 10**9
+
+
+def gpu_likely(device: str) -> bool:
+    """Whether the networks will run on a GPU, as far as can be told without torch; `device` is what is asked for."""
+    return device == "cuda" or (device == "auto" and any(Path(name).exists() for name in GPU_LIKELY))
 
 
 def crew_ahead(
@@ -35,13 +41,15 @@ def crew_ahead(
     Raises:
         UsageError: the detector that is asked for is not here.
     """
-    gpu = device == "cuda" or (device == "auto" and any(Path(name).exists() for name in GPU_LIKELY))
+    gpu = gpu_likely(device)
     count = worker_count(len(photos), gpu=gpu, cores=cores, detector=settings.detector)
     if count == 0:
         return None
     drawing = not gpu or rasterizer == "cpu"
     start_early(drawing=drawing)
+    # The process that workers are copies of loads numpy and the like now, and so does this one for their messages.
     from deca_cli.pipeline.crew import Crew
+    from deca_cli.pipeline.task import bytes_guess
 
     crew = Crew(count, processes=True, drawing=drawing)
     if not settings.resume:  # what is finished is not read again

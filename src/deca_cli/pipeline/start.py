@@ -1,4 +1,4 @@
-"""Set the machine up for a run: threads, device, compiled kernels."""
+"""Set the machine up for a run: threads, device, precision."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 import torch
+from torch.nn import functional as F
 
 from deca_cli.cores import usable_cores
 from deca_cli.errors import DeviceError, UsageError
 from deca_cli.networks.inference import PRECISIONS, Precision, set_convolution_precision
-from deca_cli.photo import cascade, cascade_kernel, sample_kernel
-from deca_cli.render import cpu
 
 if TYPE_CHECKING:
     from deca_cli.networks.deca import Deca
@@ -73,7 +72,8 @@ def choose_drawing_device(rasterizer: str, device: torch.device) -> str:
         raise UsageError(
             "--rasterizer cuda draws on the GPU that the networks run on: use --device cuda with it."
         )
-    draw_triangle(device)
+    with torch.cuda.device(device):
+        draw_triangle(device)
     return str(device)
 
 
@@ -94,6 +94,26 @@ def draw_triangle(device: torch.device) -> None:
 
 
 @torch.inference_mode()
+def load_gpu_libraries(device: torch.device) -> None:
+    """Let torch load what convolves and multiplies on a GPU; for a thread beside the one that loads the model."""
+    with torch.cuda.device(device):
+        square = torch.ones(1, 8, 8, 8, device=device)
+        F.conv2d(square, torch.ones(8, 8, 3, 3, device=device))
+        square[0, 0] @ square[0, 0]
+
+
+@torch.inference_mode()
+def first_batch(deca: Deca, batch_size: int) -> None:
+    """Encode and decode nothing in particular, so that the first photos need not wait for the GPU's kernels to be loaded.
+
+    For a thread beside the one that goes on; what goes wrong is left for the first photos to find.
+    """
+    size, device = deca.preprocessing.image_size, deca.head.template_vertices.device
+    with torch.cuda.device(device):
+        deca.decode(deca.encode(torch.zeros(batch_size, 3, size, size, device=device)).codes)
+
+
+@torch.inference_mode()
 def warm_up(deca: Deca, batch_size: int) -> None:
     """Run the encoders once, so that what is compiled is compiled.
 
@@ -111,15 +131,3 @@ def warm_up(deca: Deca, batch_size: int) -> None:
             f"the networks cannot be compiled here ({lines[0][:200]}). torch.compile needs a C++ compiler on the CPU, "
             "and Triton on a GPU; leave --compile out."
         ) from error
-
-
-def kernels_are_compiled() -> bool:
-    """Whether the rasteriser and the face finder start at once: in memory or in the disk cache."""
-    return cpu.is_compiled() and cascade_kernel.is_compiled() and sample_kernel.is_compiled()
-
-
-def compile_kernels() -> None:
-    """Compile both and keep them on disk; takes some seconds on the first run."""
-    cpu.compile_kernel()
-    cascade.compile_kernel()
-    sample_kernel.compile_kernel()
