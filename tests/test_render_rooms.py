@@ -140,6 +140,19 @@ def test_a_graph_gets_a_room_that_it_clears_and_leaves_the_kept_one_alone(
     assert recorder.names() == WARM
 
 
+def test_a_call_that_may_not_keep_memory_neither_takes_nor_leaves_a_room(recorder: Recorder):
+    rooms = Rooms()
+    draw = drawing(recorder, rooms)
+    inputs = torch.zeros(1, 3, 3), torch.zeros(1, 3, dtype=torch.int32)
+    draw(*inputs, keep=False)
+    assert len(rooms) == 0
+    draw(*inputs)
+    recorder.names()
+    draw(*inputs, keep=False)
+    assert recorder.names() == ALL
+    assert len(rooms) == 1
+
+
 def test_calls_at_the_same_time_have_rooms_of_their_own(recorder: Recorder):
     rooms, meeting, used = Rooms(), threading.Barrier(2, timeout=10), []
     draw = drawing(recorder, rooms)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deca_cli.render import cuda_draw, cuda_plan
+from deca_cli.render import cuda_draw, cuda_plan, ops
 from deca_cli.render import rasterize as public
 from deca_cli.render.cuda_plan import plan_of
 from deca_cli.render.rasterize import rasterize, rasterize_and_interpolate
@@ -131,3 +131,16 @@ def test_graphs_and_calls_in_turns_do_not_disturb_each_other():
                 graph.replay()
                 assert torch.equal(found(second), expected[1])
                 assert torch.equal(captured, triangle)
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_operators_and_gradients_keep_no_room():
+    """Compiled programs with CUDA graphs refuse memory that outlives a call."""
+    vertices, faces = ball(1).vertices.cuda(), ball(1).faces.cuda()
+    place = (torch.cuda.current_stream().cuda_stream, 1, 37 * 53)
+    ops.rasterize_op(vertices, faces, 37, 53, "cuda", "standard", 10.0)
+    rasterize(vertices.clone().requires_grad_(), faces, 37, 53)
+    assert cuda_draw._rooms(0).take(place) is None
+    rasterize(vertices, faces, 37, 53)
+    assert cuda_draw._rooms(0).take(place) is not None

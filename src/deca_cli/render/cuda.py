@@ -33,7 +33,7 @@ def rasterize(
         vertices.device.index, vertices.dtype, vertices.shape, faces.shape, faces.dtype == torch.int64,
         height, width, rule, z_offset, None,
     )  # fmt: skip
-    triangle, barycentrics, depth = draw(vertices, faces)
+    triangle, barycentrics, depth = draw(vertices, faces, keep=False)
     return triangle, barycentrics, depth
 
 
@@ -47,7 +47,7 @@ def rasterize_and_interpolate(
         vertices.device.index, vertices.dtype, vertices.shape, faces.shape, faces.dtype == torch.int64,
         height, width, rule, z_offset, attributes.shape,
     )  # fmt: skip
-    triangle, barycentrics, depth, picture = draw(vertices, faces, attribute_faces, attributes)
+    triangle, barycentrics, depth, picture = draw(vertices, faces, attribute_faces, attributes, keep=False)
     return triangle, barycentrics, depth, picture
 
 

@@ -87,6 +87,8 @@ class Drawing:
         faces: Tensor,
         attribute_faces: Tensor | None = None,
         attributes: Tensor | None = None,
+        *,
+        keep: bool = True,
     ) -> tuple[Tensor, ...]:
         """Triangle, barycentrics, depth and, where there are attributes, their picture.
 
@@ -95,14 +97,21 @@ class Drawing:
             faces: int32 or int64.
             attribute_faces: int32 or int64.
             attributes: of the vertices' type.
+            keep: whether the room for the keys may come from an earlier call and go to a later one. Not where
+                memory belongs to somebody who counts on getting it back, as in compiled programs with CUDA graphs.
         """
         if self._kernels.is_current():
-            return self._run(vertices, faces, attribute_faces, attributes)
+            return self._run(vertices, faces, attribute_faces, attributes, keep)
         with torch.cuda.device(vertices.device):
-            return self._run(vertices, faces, attribute_faces, attributes)
+            return self._run(vertices, faces, attribute_faces, attributes, keep)
 
     def _run(
-        self, vertices: Tensor, faces: Tensor, attribute_faces: Tensor | None, attributes: Tensor | None
+        self,
+        vertices: Tensor,
+        faces: Tensor,
+        attribute_faces: Tensor | None,
+        attributes: Tensor | None,
+        keep: bool,
     ) -> tuple[Tensor, ...]:
         """As above, on torch's current GPU; in the order in which the GPU needs it, for it may wait for this function."""
         if not self._parts:
@@ -110,7 +119,7 @@ class Drawing:
         plan, kernels = self._plan, self._kernels
         handle, stream = kernels.stream()
         # What a graph uses must be its own, and be cleared at every replay.
-        keep = plan.kept and not torch.cuda.is_current_stream_capturing()
+        keep = keep and plan.kept and not torch.cuda.is_current_stream_capturing()
         place = (handle, plan.room, plan.pixels)
         room = self._rooms.take(place) if keep else None
         if room is None:
