@@ -61,7 +61,7 @@ class Source:
 
     def capture(self, codes: Codes | None = None) -> Capture:
         """The face as plain arrays, with its own codes or with others."""
-        fit = self.fit if codes is None else replace(self.fit, codes=codes)
+        fit = self.fit if codes is None else replace(self.fit, batch=codes, row=0)
         return self.decoder.decode(self.photo, [fit])[0]
 
     @cached_property
