@@ -219,5 +219,5 @@ def _joint_exit_code(run: Run, whole: Joined) -> int:
         raise InputError(
             f"nothing could be reconstructed from any of the {whole.photos} photos; {summary} tells why."
         )
-    say_error(f"{whole.skipped} of the {whole.photos} photos were skipped (--strict); {summary} tells why.")
+    say_error(f"--strict: {whole.skipped} of {whole.photos} photos skipped; {summary} tells why.")
     return FAILED
