@@ -12,17 +12,17 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deca_cli.errors import DecaError, InputError, OutputError
+from deca_cli.errors import OutputError
 from deca_cli.export.names import result_names
-from deca_cli.export.summary import DONE, ENDED, FAILED, NO_FACE, FaceResult, Outcome
 from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, detector_of
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.decoding import decode_together
 from deca_cli.pipeline.encoding import Batches
 from deca_cli.pipeline.lockstep import Fitting, fit_together
+from deca_cli.pipeline.outcomes import outcome_of
 from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.pages import Pages
-from deca_cli.pipeline.reasons import doubt, no_face_reason
+from deca_cli.pipeline.pinned import Pinned
 from deca_cli.pipeline.resume import Earlier
 from deca_cli.pipeline.sheets import Sheets
 from deca_cli.pipeline.task import Task, bytes_guess
@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
+    from deca_cli.export.summary import Outcome
     from deca_cli.pipeline.captures import Decoder
     from deca_cli.pipeline.settings import Settings
 
 STOPPED = (
     "the run was stopped because a worker process could not finish what it was writing. "
     "Run the same command again with --resume."
+)
+WORTH_PINNING = (
+    256  # photos still to come for which the shared memory is pinned, which takes some tenths of a second
 )
 BYTES_IN_FLIGHT = 10**9  # of photos between reading and writing; one photo may be larger
 
@@ -75,7 +79,12 @@ def reconstruct(
     every = names if names is not None else result_names(photos, output)
     own = crew or Crew(pace.workers, processes=pace.processes, drawing=decoder.draw_on == "cpu")
     with own if crew is None else nullcontext():
-        yield from _Flow(decoder, settings, output, pace, own, debug).run(photos, every)
+        flow = _Flow(decoder, settings, output, pace, own, debug)
+        try:
+            yield from flow.run(photos, every)
+        finally:
+            if flow.pinned is not None:
+                flow.pinned.close()
 
 
 class _Group:
@@ -106,9 +115,10 @@ class _Flow:
         self.pace, self.crew, self.debug = pace, crew, debug
         self.detector = detector_of(settings)
         side = decoder.pack.deca.preprocessing.image_size
-        pages = Pages(crew.slate, pace.groups, pace.page, side)
+        self.pages = pages = Pages(crew.slate, pace.groups, pace.page, side)
         if pace.processes and decoder.draw_on != "cpu":
             self.decoder = replace(decoder, sheets=Sheets(crew.slate, crew.slate.end_of_crops))
+        self.pinned: Pinned | None = None
         self.fitting = Fitting(
             decoder.pack, settings, crew, pages, Batches(pace.batch_size), self.detector, pace.padded
         )
@@ -228,6 +238,14 @@ class _Flow:
             elif task.worker >= 0:
                 self.crew.post(task.worker, [Drop(task.number, task.path)])
             task.fitted = True
+        if self.pinned is None and len(self.waiting) >= WORTH_PINNING and self.decoder.device.type == "cuda":
+            self.pinned = self._pin()  # not before: the first photos shall not wait for it
+
+    def _pin(self) -> Pinned | None:
+        """Pin what workers share with the GPU; threads share nothing."""
+        sheets = self.decoder.sheets
+        parts = [page.images for page in self.pages.every] + ([] if sheets is None else [sheets.memory])
+        return Pinned(parts, self.decoder.device) if self.pace.processes else None
 
     def _light(self, captures: Sequence[Capture]) -> list[Capture]:
         """Captures without what the worker knows; processes have no GPU of their own, and draw maps on the CPU."""
@@ -263,32 +281,5 @@ class _Flow:
                 yield self._outcome(task)[0]
 
     def _outcome(self, task: Task) -> tuple[Outcome, BaseException | None]:
-        """What became of a photo, and the error that ends the run with it, if there is one."""
-        if task.outcome is not None:
-            return task.outcome, None
-        error, faces = task.error, ()
-        if error is None and task.saving is not None:
-            error = task.saving.error
-            if error is None:
-                faces, seconds = task.saving.value
-                task.clock.add("draw and save", seconds)
-        return self._described(task, faces, error)
-
-    def _described(
-        self, task: Task, faces: tuple[FaceResult, ...], error: BaseException | None
-    ) -> tuple[Outcome, BaseException | None]:
-        seconds = task.clock.seconds
-        if isinstance(error, InputError):
-            return Outcome(task.path, FAILED, str(error), seconds=seconds), None
-        if isinstance(error, DecaError):
-            return Outcome(task.path, ENDED, str(error), seconds=seconds), error
-        if error is not None:
-            reason = f"unexpected {type(error).__name__}: {error}; run it alone with --debug and report this."
-            failed = Outcome(task.path, FAILED, f"{task.path}: {reason}", seconds=seconds)
-            return failed, error if self.debug else None
-        if not faces:
-            reason = no_face_reason(task.path, self.settings)
-            return Outcome(task.path, NO_FACE, reason, seconds=seconds), None
         least = self.decoder.pack.manifest.least_face_score
-        warning = doubt(task.path, [face.face_score for face in faces], least)
-        return Outcome(task.path, DONE, warning=warning, faces=faces, seconds=seconds), None
+        return outcome_of(task, self.settings, least, debug=self.debug)

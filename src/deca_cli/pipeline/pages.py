@@ -37,9 +37,9 @@ class Pages:
     def __init__(self, slate: Slate, count: int, length: int, side: int) -> None:
         self.length, self.shape = length, (count * length, 3, side, side)
         self.crops = slate.crops(self.shape)
-        self.free = [
-            Page(first, self.crops[first : first + length]) for first in range(0, count * length, length)
-        ]
+        firsts = range(0, count * length, length)
+        self.every = [Page(first, self.crops[first : first + length]) for first in firsts]
+        self.free = list(self.every)
 
     def some_free(self) -> bool:
         """Whether there is a page to take."""
