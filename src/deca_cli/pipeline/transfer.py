@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,23 +24,32 @@ def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:
     """
     if not tensors or not tensors[0].is_cuda:
         return [np.asarray(tensor.numpy()) for tensor in tensors]
-    # The longest numbers first: so all lie where their type wants them.
-    order = sorted(range(len(tensors)), key=lambda index: -tensors[index].element_size())
-    flat = torch.cat([tensors[index].reshape(-1).view(torch.uint8) for index in order])
+    flat = joined(tensors)
     there = torch.empty(len(flat), dtype=torch.uint8, pin_memory=True)
     there.copy_(flat, non_blocking=True)
     wait_for_gpu(flat.device)
-    starts = accumulate((tensors[index].nbytes for index in order), initial=0)
-    arrays = {
-        index: _part(there.numpy(), start, tensors[index])
-        for index, start in zip(order, starts, strict=False)
-    }
+    return apart(there.numpy(), tensors)
+
+
+def _order(tensors: Sequence[Tensor]) -> list[int]:
+    """The longest numbers first: so all lie where their type wants them."""
+    return sorted(range(len(tensors)), key=lambda index: -tensors[index].element_size())
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Their bytes, one tensor after another."""
+    return torch.cat([tensors[index].reshape(-1).view(torch.uint8) for index in _order(tensors)])
+
+
+def apart(content: np.ndarray, tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    """The arrays in the bytes that `joined` made of tensors."""
+    arrays, start = {}, 0
+    for index in _order(tensors):
+        like = tensors[index]
+        part = content[start : start + like.nbytes]
+        arrays[index] = part.view(str(like.dtype).removeprefix("torch.")).reshape(tuple(like.shape))
+        start += like.nbytes
     return [arrays[index] for index in range(len(tensors))]
-
-
-def _part(content: np.ndarray, start: int, like: Tensor) -> np.ndarray:
-    part = content[start : start + like.nbytes]
-    return part.view(str(like.dtype).removeprefix("torch.")).reshape(tuple(like.shape))
 
 
 def fetch_pictures(pictures: Sequence[Tensor], sheets: Sheets | None) -> list[Fetched]:
