@@ -228,7 +228,9 @@ def test_pictures_are_written_side_by_side_with_white_between_them(tmp_path):
     np.testing.assert_array_equal(row, np.concatenate([one, gap, two[:, ::-1], gap, three], axis=1))
 
 
-@pytest.mark.parametrize("size", [(70, 50), (140, 100), (75, 53), (90, 80), (200, 120)])
+@pytest.mark.parametrize(
+    "size", [(70, 50), (140, 100), (75, 53), (90, 80), (200, 120), (33, 24), (35, 25), (20, 14)]
+)
 def test_a_picture_of_another_size_shows_the_same(size):
     down, right = np.indices((100, 140))
     picture = np.stack([right, down, down + right], axis=2).astype(np.uint8)
@@ -237,7 +239,7 @@ def test_a_picture_of_another_size_shows_the_same(size):
     assert other.shape == (size[1], size[0], 3)
     x, y = ((np.arange(count) + 0.5) * was / count - 0.5 for count, was in zip(size, (140, 100), strict=True))
     expected = np.stack(np.broadcast_arrays(x, y[:, None], x + y[:, None]), axis=2)
-    assert np.abs(other - expected)[3:-3, 3:-3].max() < 1.1
+    assert np.abs(other - expected)[3:-3, 3:-3].max() < 1.1 + 0.5 * (size[0] < 70)  # rounded twice
     other[:] = 0
     np.testing.assert_array_equal(picture, original)
 
