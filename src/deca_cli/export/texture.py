@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from deca_cli.export.ears import SIDE, ears_of_skin, shows_ears
 from deca_cli.export.front import Front, front_of, head_extent, smoothstep
 from deca_cli.export.view import Region, View, head_region, positions_on
 
@@ -46,15 +47,16 @@ def texture_of(capture: Capture) -> np.ndarray:
     size = LARGEST if head_extent(capture) > GRID else GRID
     part = _for_texture(capture, size)
     texels = _texels(capture, chart, front, capture.vertices_px, capture.normals)
-    seen, weight = _read(part, texels, size)
+    parts = parts_of(capture.topology)
+    seen, weight = _read(part, texels, size, parts)
     mirror = capture.topology.mirror_vertices
     if mirror is not None:
         texels = _texels(capture, chart, front, capture.vertices_px[mirror], capture.normals[mirror])
-        other, other_weight = _read(part, texels, size)
+        other, other_weight = _read(part, texels, size, parts)
         under = (1 - weight) * other_weight
         seen = cv2.blendLinear(seen, _matched(other, other_weight, seen, weight), weight, under)
         weight = weight + under
-    guess = _guess(seen, weight)
+    guess = _guess(seen, weight, parts)
     return np.asarray(cv2.blendLinear(seen, guess, weight, 1 - weight))
 
 
@@ -68,6 +70,18 @@ def chart_of(topology: Topology) -> View:
     coordinates, faces = torch.from_numpy(topology.uv_coordinates), torch.from_numpy(topology.uv_faces)
     fragments = rasterize_uv(coordinates, faces, GRID)
     return View(Region(0, 0, GRID, GRID), fragments)
+
+
+@lru_cache(maxsize=2)
+def parts_of(topology: Topology) -> np.ndarray | None:
+    """Float32 [SIDE, SIDE, 2], how far each texel belongs to skin and ears; None for heads that do not say."""
+    if topology.skin_and_ears is None:
+        return None
+    chart = chart_of(topology)
+    parts = np.zeros((GRID, GRID, 2), np.float32)
+    pixels = np.flatnonzero(chart.covered)
+    parts.reshape(-1, 2)[pixels] = chart.at(pixels, topology.skin_and_ears, topology.faces)
+    return np.asarray(cv2.resize(parts, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
 
 
 def _texels(
@@ -130,7 +144,7 @@ def _for_texture(capture: Capture, size: int) -> Part:
     return Part(pixels, np.array([left, top], np.float32), scale.astype(np.float32))
 
 
-def _read(part: Part, texels: Texels, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _read(part: Part, texels: Texels, size: int, parts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Colours uint8 [size, size, 3] of the texels in the photo, and their weights float32 [size, size]."""
     places, weight = texels.places, texels.weight
     if size != GRID:
@@ -143,6 +157,8 @@ def _read(part: Part, texels: Texels, size: int) -> tuple[np.ndarray, np.ndarray
         weight = cv2.resize(weight, (size, size))
     columns, rows = cv2.split((places - part.origin) * part.scale - np.float32(0.5))
     colours = cv2.remap(part.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if parts is not None:
+        weight = weight * shows_ears(colours, weight, parts)
     return np.asarray(colours), np.asarray(weight)
 
 
@@ -173,7 +189,7 @@ def _matched(other: np.ndarray, other_weight: np.ndarray, seen: np.ndarray, weig
     return np.asarray(cv2.multiply(other, gain, dtype=cv2.CV_8U))
 
 
-def _guess(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _guess(colours: np.ndarray, weight: np.ndarray, parts: np.ndarray | None) -> np.ndarray:
     """Continue the known colours smoothly into everything unknown: uint8, as large as `colours`."""
     half = GRID // 2  # a guess has no fine detail
     mass = cv2.resize(weight, (half, half), interpolation=cv2.INTER_AREA)
@@ -181,6 +197,8 @@ def _guess(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
         colours.astype(np.float32) * weight[..., None], (half, half), interpolation=cv2.INTER_AREA
     )
     filled = _push_pull(known / np.maximum(mass, 1e-6)[..., None], np.minimum(4 * mass, 1))
+    if parts is not None:
+        filled = ears_of_skin(filled, mass, parts)
     size = colours.shape[1::-1]
     return np.asarray(
         cv2.resize(np.clip(filled + 0.5, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)

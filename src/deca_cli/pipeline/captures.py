@@ -12,6 +12,7 @@ import torch
 from deca_cli.export.capture import Capture, Detail, Topology
 from deca_cli.export.clay import clay_light, facing_limit
 from deca_cli.export.closeup import overlay_cut
+from deca_cli.export.ears import skin_and_ears
 from deca_cli.export.shape_layers import Heads, draw_layers_together
 from deca_cli.packs.detail_mesh import load_detail_mesh
 from deca_cli.packs.fingerprint import pack_fingerprint
@@ -96,6 +97,7 @@ class Decoder:
             mirror_vertices=None if mirror is None else mirror.astype(np.int64),
             clay_light=clay_light(assets),
             facing_limit=facing_limit(assets),
+            skin_and_ears=skin_and_ears(assets),
         )
         chart = mesh = places = None
         if pack.has_detail:
