@@ -5,14 +5,13 @@ overlap: a face gathers many good hits over neighbouring places, scales and rota
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from deca_cli.photo.crop import PixelBox
 from deca_cli.photo.face import Face
 from deca_cli.photo.read import Photo
-from deca_cli.photo.sweeps import Pass, grey_copies, sweep_all
+from deca_cli.photo.sweeps import Pass, grey_copies, leaving_out, sweep_all
 
 # From the cascade's window to the box of the 68 landmarks, in units of the window's side.
 BOX_WIDTH = 0.84
@@ -98,14 +97,15 @@ def find_with_cascade(photo: Photo, *, thorough: bool = False) -> list[Face]:
     return faces
 
 
-def _usual_hits(photo: Photo, reach: float, *, complete: bool) -> np.ndarray:
+def _usual_hits(photo: Photo, reach: int, *, complete: bool) -> np.ndarray:
     """Hits of the usual sweeps; turned ones leave out what is small beside a plain upright face unless they are complete."""
-    greys = grey_copies(photo, USUAL)
-    upright = sweep_all(photo, [one for one in USUAL if one.angle_deg == 0], greys)
+    plain = [one for one in USUAL if one.angle_deg == 0]
+    greys = grey_copies(photo, plain)
+    upright = sweep_all(photo, plain, greys)
     sides = group_hits(upright, reach, _support(PLAIN))[:, 2]
     least = 0.0 if complete or len(sides) == 0 else COMPANY * sides.max() / reach
-    turned = [replace(one, least=least) for one in USUAL if one.angle_deg != 0]
-    return np.concatenate([upright, sweep_all(photo, turned, greys)])
+    turned = [left for one in USUAL if one.angle_deg != 0 and (left := leaving_out(one, least, reach))]
+    return np.concatenate([upright, sweep_all(photo, turned, grey_copies(photo, turned, greys))])
 
 
 def _faces(photo: Photo, groups: np.ndarray) -> list[Face]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,7 +38,6 @@ class Pass:
         slack: see `scan`.
         border: width of the repeated border over the longer side; lets faces be found that fill the photo.
         for_long_side: photos whose longer side has fewer pixels skip this sweep.
-        least: windows whose side is under this share of the longer side are passed over.
     """
 
     long_side: int = 480
@@ -52,7 +51,27 @@ class Pass:
     slack: float = 0.2
     border: float = 0.25
     for_long_side: int = 0
-    least: float = 0.0
+
+
+def leaving_out(one: Pass, least: float, reach: int) -> Pass | None:
+    """A sweep without the windows whose side is under a share of the photo's longer side, `reach`, or None if no others are left.
+
+    The photo is scaled down so far that the smallest windows that are left have as many pixels as the smallest had. A photo
+    smaller than the sweep's copy is not: on less than its own pixels faces that its edges cut off were lost.
+    """
+    side = one.smallest
+    while side < least * one.long_side:
+        side *= one.growth
+    if side > one.largest:
+        return None
+    shrink = one.smallest / side if reach >= one.long_side else 1.0
+    return replace(
+        one,
+        smallest=side * shrink,
+        long_side=round(one.long_side * shrink),
+        largest=one.largest * shrink,
+        dense_from=one.dense_from * shrink,
+    )
 
 
 def sweep_all(
@@ -80,13 +99,16 @@ def sweep_all(
         )
 
 
-def grey_copies(photo: Photo, passes: Sequence[Pass]) -> dict[int, np.ndarray]:
-    """Grey copies of a photo by the length of their longer side; each is made from the next larger one."""
+def grey_copies(
+    photo: Photo, passes: Sequence[Pass], known: Mapping[int, np.ndarray] | None = None
+) -> dict[int, np.ndarray]:
+    """Grey copies of a photo by the length of their longer side, `known` ones too; each is made from the next larger one."""
     reach = max(photo.width, photo.height)
+    greys = dict(known or {})
     long_sides = {one.long_side for one in passes if reach >= one.for_long_side}
-    source = photo.pixels
-    greys: dict[int, np.ndarray] = {}
-    for long_side in sorted(long_sides, reverse=True):
+    for long_side in sorted(long_sides - set(greys), reverse=True):
+        larger = [known_side for known_side in greys if known_side > long_side]
+        source = greys[min(larger)] if larger else photo.pixels
         # Whole factors are much quicker; the few pixels that they cut off at the right and below do not matter.
         whole = int(max(source.shape[:2]) / long_side)
         if whole >= 2:
@@ -177,9 +199,6 @@ def _levels(picture: np.ndarray, one: Pass) -> Iterator[_Level]:
         # Windows have their centre in the photo, so of the border no more is needed than half of one.
         trim = max(int((border - side / 2 - 1) / halvings), 0)
         part = halved[trim : halved.shape[0] - trim, trim : halved.shape[1] - trim]
-        if side < one.least * one.long_side:
-            side *= one.growth
-            continue
         scale = window * halvings / side
         size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
         pixels = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else part
