@@ -98,7 +98,9 @@ def worker_count(photos: int, *, gpu: bool, cores: int | None = None, detector: 
         UsageError: the detector is not here.
     """
     cores = cores or usable_cores()
-    if cores < CORES_FOR_PROCESSES or photos < PHOTOS_A_PROCESS * CORES_FOR_PROCESSES:
+    # One process more loads the face finder while this one loads torch; with the pictures drawn on a GPU that is all it loads.
+    least = 1 if gpu else PHOTOS_A_PROCESS * CORES_FOR_PROCESSES
+    if cores < CORES_FOR_PROCESSES or photos < least:
         return 0
     if sys.platform == "win32" or choose_detector(detector).name != LBP:
         return 0
