@@ -77,7 +77,8 @@ def interpolate_backward(
     barycentrics, attributes = barycentrics.contiguous(), attributes.contiguous()
     faces = _indices(faces, attributes)
     with _current(attributes.device):
-        to_attributes, to_barycentrics = torch.zeros_like(attributes), torch.empty_like(barycentrics)
+        to_attributes = attributes.new_zeros(attributes.shape)
+        to_barycentrics = barycentrics.new_empty(barycentrics.shape)
         _launcher(attributes).start(
             "interpolate_backward", blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
             triangle.data_ptr(), barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(),
@@ -99,7 +100,7 @@ def rasterize_backward(
         batch, vertices.shape[1], faces.shape[0], faces.dtype == torch.int64, height, width, rule, z_offset
     )
     with _current(vertices.device):
-        to_vertices = torch.zeros_like(vertices)
+        to_vertices = vertices.new_zeros(vertices.shape)
         _launcher(vertices).start(
             "rasterize_backward", blocks_of_pixels(batch, height, width), vertices.data_ptr(), faces.data_ptr(),
             triangle.data_ptr(), 0 if to_barycentrics is None else to_barycentrics.data_ptr(),

@@ -17,7 +17,8 @@ def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attribute
     rows = _rows(triangle.flatten().clamp(min=0), faces, attributes, height * width)
     mixed = _mix(rows, barycentrics.reshape(-1, 3), attributes.reshape(-1, channels))
     # Not left to the zero weights: a NaN or an infinity at triangle 0 would reach the background.
-    mixed = torch.where((triangle >= 0)[..., None], mixed.view(batch, height, width, channels), 0.0)
+    seen = (triangle >= 0).contiguous()  # or the picture would be laid out as the triangles are
+    mixed = torch.where(seen[..., None], mixed.view(batch, height, width, channels), 0.0)
     return mixed.permute(0, 3, 1, 2)
 
 
@@ -27,7 +28,8 @@ def interpolate_backward(
     """Gradients to attributes and barycentrics from that of the picture."""
     channels = attributes.shape[-1]
     values = attributes.reshape(-1, channels)
-    to_values, to_weights = torch.zeros_like(values), barycentrics.new_zeros((triangle.numel(), 3))
+    # Contiguous whatever the inputs are, as the operator's shape function says: not zeros_like.
+    to_values, to_weights = values.new_zeros(values.shape), barycentrics.new_zeros((triangle.numel(), 3))
     pixels = (triangle.flatten() >= 0).nonzero().flatten()
     rows = _rows(triangle.flatten()[pixels], faces, attributes, triangle.shape[1] * triangle.shape[2], pixels)
     given = gradient.permute(0, 2, 3, 1).reshape(-1, channels)[pixels]
