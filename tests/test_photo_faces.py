@@ -14,6 +14,7 @@ from deca_cli.photo.cascade import (
     ROUNDING,
     Cascade,
     all_spans,
+    cascade_file,
     compile_kernel,
     frontal_face_cascade,
     reordered,
@@ -330,3 +331,11 @@ def test_faces_are_found_in_nearly_all_real_photos(photos_dir):
 def test_a_photo_as_slim_as_a_line_shows_no_face(height, width):
     noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
     assert lbp.find_with_cascade(Photo(noise, Path("line.png"), "line")) == []
+
+
+def test_the_cascade_is_found_without_loading_what_fetches_data(monkeypatch, tmp_path):
+    theirs = skimage.data.lbp_frontal_face_cascade_filename()
+    monkeypatch.setattr(skimage.data, "lbp_frontal_face_cascade_filename", lambda: "asked")
+    assert Path(cascade_file()).samefile(theirs)
+    monkeypatch.setattr(skimage.__spec__, "submodule_search_locations", [str(tmp_path)])
+    assert cascade_file() == "asked"

@@ -1,14 +1,16 @@
 """The frontal face cascade that scikit-image bundles, evaluated with every window's score kept.
 
-The trained numbers are scikit-image's (`skimage.data.lbp_frontal_face_cascade_filename`, an OpenCV cascade of
+The trained numbers are scikit-image's (`skimage.data.lbp_frontal_facecascade_filename`, an OpenCV cascade of
 multi-block local binary patterns, Liao et al. 2007). scikit-image's own evaluator answers only yes or no and
 searches scales by stretching the window; here the picture is shrunk instead, the sums are exact integers, and
 each window keeps its stage sums, so that candidates can be ranked.
 """
 
+import importlib.util
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -55,9 +57,19 @@ def compile_kernel() -> None:
 @lru_cache(maxsize=1)
 def frontal_face_cascade() -> Cascade:
     """Read scikit-image's bundled frontal face cascade (about 50 kB of XML; kept after the first call)."""
-    from skimage.data import lbp_frontal_face_cascade_filename
+    return reordered(read_cascade(cascade_file()), STAGE_ORDER)
 
-    return reordered(read_cascade(lbp_frontal_face_cascade_filename()), STAGE_ORDER)
+
+def cascade_file() -> str:
+    """Where scikit-image keeps it; asked for only if it is elsewhere, as that loads all that its other data are fetched with."""
+    package = importlib.util.find_spec("skimage")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        path = Path(folder, "data", "lbpcascade_frontalface_opencv.xml")
+        if path.is_file():
+            return str(path)
+    from skimage.data import lbp_frontal_facecascade_filename
+
+    return str(lbp_frontal_facecascade_filename())
 
 
 def reordered(cascade: Cascade, first: tuple[int, ...]) -> Cascade:
@@ -143,13 +155,19 @@ def scan(
     height, width = grey.shape
     if min(height, width) < cascade.window:
         return np.empty((0, 2), np.int32), np.empty(0, np.float32)
-    thresholds = cascade.stage_thresholds - np.float32(slack + ROUNDING)
-    floors = (pace * np.arange(1, len(thresholds) + 1) - HEAD_START).astype(np.float32)
-    table = (cascade.stage_starts, thresholds, floors, cascade.leaves)
+    table = _table(cascade, slack, pace)
     corners, scores = cascade_kernel.scan(
         cv2.integral(grey), cascade.window, spans, stride, fine_after, cascade.cells, table
     )
     return corners, scores
+
+
+@lru_cache(maxsize=8)
+def _table(cascade: Cascade, slack: float, pace: float) -> cascade_kernel.Table:
+    """What the kernel needs to know of the stages; kept, because one photo needs it for a hundred scans."""
+    thresholds = cascade.stage_thresholds - np.float32(slack + ROUNDING)
+    floors = (pace * np.arange(1, len(thresholds) + 1) - HEAD_START).astype(np.float32)
+    return cascade.stage_starts, thresholds, floors, cascade.leaves
 
 
 def all_spans(cascade: Cascade, height: int, width: int) -> np.ndarray:
