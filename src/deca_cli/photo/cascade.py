@@ -1,6 +1,6 @@
 """The frontal face cascade that scikit-image bundles, evaluated with every window's score kept.
 
-The trained numbers are scikit-image's (`skimage.data.lbp_frontal_facecascade_filename`, an OpenCV cascade of
+The trained numbers are scikit-image's (`skimage.data.lbp_frontal_face_cascade_filename`, an OpenCV cascade of
 multi-block local binary patterns, Liao et al. 2007). scikit-image's own evaluator answers only yes or no and
 searches scales by stretching the window; here the picture is shrunk instead, the sums are exact integers, and
 each window keeps its stage sums, so that candidates can be ranked.
@@ -67,9 +67,9 @@ def cascade_file() -> str:
         path = Path(folder, "data", "lbpcascade_frontalface_opencv.xml")
         if path.is_file():
             return str(path)
-    from skimage.data import lbp_frontal_facecascade_filename
+    from skimage.data import lbp_frontal_face_cascade_filename
 
-    return str(lbp_frontal_facecascade_filename())
+    return str(lbp_frontal_face_cascade_filename())
 
 
 def reordered(cascade: Cascade, first: tuple[int, ...]) -> Cascade:
