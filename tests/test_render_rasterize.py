@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deca_cli.errors import DeviceError
+from deca_cli.render import dispatch
 from deca_cli.render.rasterize import rasterize
 from render_scenarios import (
     BACKENDS,
@@ -165,6 +166,18 @@ def test_what_the_contract_does_not_cover_is_refused(change: dict):
     arguments = {"vertices": TRIANGLE, "faces": faces((0, 1, 2)), "height": 4, "width": 4} | change
     with pytest.raises(ValueError, match=r"must be|refer to"):
         rasterize(**arguments)
+
+
+@pytest.mark.parametrize("index", [1 + 2**32, -(2**32)])
+def test_an_index_beyond_32_bits_is_refused_and_not_cut(index: int):
+    wide = torch.tensor([[0, index, 2]])
+    for backend in ("reference", "cpu"):
+        with pytest.raises(ValueError, match=f"refer to vertices .*{index}.*, but there are 3"):
+            rasterize(TRIANGLE, wide, 4, 4, backend=backend)
+    seen = rasterize(TRIANGLE, faces((0, 1, 2)), 4, 4, backend="cpu")
+    given = (TRIANGLE, wide, seen.triangle, seen.barycentrics, None)
+    with pytest.raises(ValueError, match="refer to vertices"):
+        dispatch.rasterize_backward(*given, "cpu", "standard", 10.0)
 
 
 def test_the_cuda_kernel_refuses_vertices_of_another_device():

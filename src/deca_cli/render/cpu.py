@@ -17,12 +17,12 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from deca_cli.render.barycentrics import COLLINEAR, area_epsilon
 from deca_cli.render.fragments import EMPTY, Rule
+from deca_cli.render.indices import check_indices
 
 # Threads cost about 0.3 ms to start and to join; a task should be worth more. A 224 x 224 head is one task.
 PIXELS_PER_TASK = 32_768
@@ -57,8 +57,9 @@ def rasterize(
     """
     given = vertices.detach().cpu().numpy()
     points = np.empty(given.shape)
-    corners = np.ascontiguousarray(faces.cpu().numpy(), dtype=np.int32)
-    check_indices(corners, vertices.shape[1])
+    faces = faces.cpu()
+    check_indices(faces, vertices.shape[1])
+    corners = np.ascontiguousarray(faces.numpy(), dtype=np.int32)
     dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
     batch = len(points)
     triangle = np.empty((batch, height, width), np.int32)
@@ -92,14 +93,6 @@ def rasterize(
         run_tasks(draw, [(item, *band) for item in range(batch) for band in bands], threads)
     found = [torch.from_numpy(array).to(vertices.device) for array in (triangle, barycentrics, depth)]
     return found[0], found[1], found[2]
-
-
-def check_indices(corners: npt.NDArray[np.int32], vertex_count: int) -> None:
-    """Refuse faces that would make the kernels read beside the vertices."""
-    if corners.size and (corners.min() < 0 or corners.max() >= vertex_count):
-        raise ValueError(
-            f"faces refer to vertices {corners.min()} ... {corners.max()}, but there are {vertex_count}"
-        )
 
 
 def is_compiled() -> bool:

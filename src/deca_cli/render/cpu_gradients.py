@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from deca_cli.render.barycentrics import area_epsilon, to_pixels
-from deca_cli.render.cpu import check_indices, jit, run_tasks
+from deca_cli.render.cpu import jit, run_tasks
 from deca_cli.render.fragments import Rule
+from deca_cli.render.indices import check_indices
 
 
 def rasterize_backward(
@@ -27,11 +28,15 @@ def rasterize_backward(
         to_depth: ``[B, H, W]``, likewise.
         rule: as rasterised.
         z_offset: as rasterised.
+
+    Raises:
+        ValueError: a face refers to a vertex that does not exist.
     """
     batch, height, width = triangle.shape
     points = to_pixels(vertices.detach().cpu(), height, width, z_offset).numpy()
-    corners = np.ascontiguousarray(faces.cpu().numpy(), dtype=np.int32)
-    check_indices(corners, vertices.shape[1])
+    faces = faces.cpu()
+    check_indices(faces, vertices.shape[1])
+    corners = np.ascontiguousarray(faces.numpy(), dtype=np.int32)
     seen = np.ascontiguousarray(triangle.cpu().numpy())
     weights = np.zeros((batch, 0, 0, 3)) if to_barycentrics is None else _double(to_barycentrics)
     depths = np.zeros((batch, 0, 0)) if to_depth is None else _double(to_depth)

@@ -12,6 +12,7 @@ from deca_cli.render.barycentrics import (
     weights_at,
 )
 from deca_cli.render.fragments import EMPTY, Rule
+from deca_cli.render.indices import check_indices
 
 
 def rasterize(
@@ -22,10 +23,7 @@ def rasterize(
     Raises:
         ValueError: a face refers to a vertex that does not exist.
     """
-    if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < vertices.shape[1]:
-        raise ValueError(
-            f"faces refer to vertices {faces.min()} ... {faces.max()}, but there are {vertices.shape[1]}"
-        )
+    check_indices(faces, vertices.shape[1])
     with torch.no_grad():
         points = to_pixels(vertices, height, width, z_offset)
         triangle = torch.full((len(points), height, width), EMPTY, dtype=torch.int32, device=points.device)
