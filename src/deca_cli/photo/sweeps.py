@@ -209,5 +209,8 @@ def _levels(picture: np.ndarray, one: Pass) -> Iterator[_Level]:
 
 def _window_centres(back: np.ndarray, level: _Level, window: int) -> np.ndarray:
     """2 x 3 map from the corner of a window on a level to its centre in pixels of the grey photo."""
-    centre = level.ratio * (window / 2) + (level.origin - 0.5)  # of the window in the upper left corner
-    return np.column_stack([back[:, :2] * level.ratio, back[:, :2] @ centre + back[:, 2]])
+    x, y = level.ratio.tolist()
+    shift = level.origin - 0.5
+    # The centre of the window in the upper left corner.
+    across, down = window / 2 * x + shift, window / 2 * y + shift
+    return np.array([[a * x, b * y, a * across + b * down + c] for a, b, c in back.tolist()])
