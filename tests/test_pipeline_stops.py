@@ -50,11 +50,14 @@ def photos(tmp_path, monkeypatch):
 def test_a_full_disk_is_told_as_such_though_an_earlier_photo_was_left_alone_because_of_it(
     photos, decoder, tmp_path, monkeypatch
 ):
-    full = Event()
+    begun, full = Event(), Event()
 
     def save(_capture, folder, *_: object) -> list[Path]:
         number = int(folder.name)
+        if number == 1:
+            begun.wait(5)
         if number == 0:
+            begun.set()
             full.wait(5)  # this worker is slower: its other photos have not been begun when the disk is full
             time.sleep(0.2)
         if number == 3:

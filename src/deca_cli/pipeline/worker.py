@@ -50,19 +50,16 @@ class Worker:
 
     def __init__(self) -> None:
         self.asked: dict[int, Pending] = {}
+        self.busy = 0  # how many requests it has still to answer, but for quick ones
         self.met = False  # it was there once
         self.gone = False  # it is no longer there, and all that it said is among the replies
         self.again = False  # it replaces one that could not be started
         self.failure: Exception | None = None  # why it could not be started
 
-    @property
-    def busy(self) -> int:
-        """How many requests it has still to answer, but for quick ones."""
-        return sum(not pending.request.quick for pending in self.asked.values())
-
     def ask(self, pending: dict[int, Pending]) -> None:
         """Ask for all of this, to be answered together; by ticket."""
         self.asked |= pending
+        self.busy += sum(not one.request.quick for one in pending.values())
         self._send([(ticket, one.request) for ticket, one in pending.items()])
 
     def hear(self, message: Message) -> None:
@@ -70,7 +67,9 @@ class Worker:
         self.met = True
         for ticket, value, error in message:
             known = error.unpacked() if isinstance(error, RemoteError) else error
-            self.asked.pop(ticket).finish(value, known)
+            pending = self.asked.pop(ticket)
+            self.busy -= not pending.request.quick
+            pending.finish(value, known)
 
     def _send(self, message: Asked) -> None:
         raise NotImplementedError
