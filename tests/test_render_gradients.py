@@ -220,6 +220,42 @@ def test_a_linear_function_is_reproduced_and_the_background_is_zero():
     assert (interpolate(found, FACES, spoiled).movedim(1, -1)[~seen] == 0).all()
 
 
+@pytest.mark.parametrize("shape", [(7, 0), (2, 7, 0)])
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_attributes_without_channels_give_a_picture_without_channels(backend: str, shape: tuple[int, ...]):
+    device = "cuda" if backend == "cuda" else "cpu"
+    vertices, faces = mesh(torch.float32).to(device).requires_grad_(), FACES.to(device)
+    values = torch.zeros(shape, device=device, requires_grad=True)
+    found, picture = rasterize_and_interpolate(vertices, faces, values, 6, 5, backend=backend)
+    assert picture.shape == interpolate(found, faces, values).shape == (2, 0, 6, 5)
+    to_vertices, to_values = torch.autograd.grad(picture.sum(), (vertices, values))
+    assert torch.equal(to_vertices, torch.zeros_like(vertices))
+    assert to_values.shape == shape
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_too_few_rows_of_attributes_are_refused_or_on_a_gpu_left_out(backend: str):
+    device = "cuda" if backend == "cuda" else "cpu"
+    vertices, faces = mesh(torch.float32).to(device), FACES.to(device)
+    values = torch.rand(2, 7, 3, device=device) + 1
+    found, right = rasterize_and_interpolate(vertices, faces, values, 20, 20, backend=backend)
+    assert set(found.triangle.unique().tolist()) == {-1, 0, 1, 2}
+    short = values[:, :6]  # the last triangle has no third corner
+
+    def both() -> tuple[Tensor, Tensor]:
+        _, picture = rasterize_and_interpolate(vertices, faces, short, 20, 20, backend=backend)
+        return picture, interpolate(found, faces, short)
+
+    if backend == "cuda":
+        expected = torch.where((found.triangle == 2)[:, None], 0.0, right)
+        assert all(torch.equal(picture, expected) for picture in both())
+        return
+    with pytest.raises(ValueError, match=r"refer to rows of the attributes 0 ... 6, but there are 6"):
+        both()
+    with pytest.raises(ValueError, match="rows of the attributes"):
+        interpolate(found, faces, short)
+
+
 def test_interpolation_without_faces_or_with_wrong_shapes():
     found = rasterize(mesh(torch.float32), FACES[:0], 4, 4)
     assert torch.equal(interpolate(found, FACES[:0], torch.ones(7, 2)), torch.zeros(2, 2, 4, 4))

@@ -21,14 +21,16 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
         faces: int ``[F, 3]``, for every triangle the rows of ``attributes`` at its corners. The mesh's own
             faces for values per vertex; the texture faces for values per texture vertex, such as UV
             coordinates.
-        attributes: ``[N, D]``, shared by the batch, or ``[B, N, D]``, floating point.
+        attributes: ``[N, D]``, shared by the batch, or ``[B, N, D]``, floating point; D may be 0. Every row that
+            ``faces`` name must be there: plain torch looks before it reads; the CUDA kernel cannot without a pause and
+            leaves triangles with a wrong row 0.
 
     Returns:
         ``[B, D, H, W]``, 0 where nothing is seen; channels-last in memory if plain torch made it. Differentiable to
         the attributes and, through the barycentrics, to the vertices.
 
     Raises:
-        ValueError: shapes or types that do not fit.
+        ValueError: shapes or types that do not fit; in plain torch, a face that refers to a row that does not exist.
     """
     triangle = fragments.triangle
     check_attributes(attributes.shape, attributes.dtype, triangle.shape[0], faces.shape, faces.dtype)

@@ -6,16 +6,22 @@ from torch.nn import functional as F
 
 from deca_cli.render.barycentrics import area_epsilon, doubled_area, to_pixels, weights_at
 from deca_cli.render.fragments import Rule
+from deca_cli.render.indices import check_indices
 
 
 def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
-    """The picture ``[B, D, H, W]`` of attributes over known triangles, channels-last in memory."""
+    """The picture ``[B, D, H, W]`` of attributes over known triangles, channels-last in memory.
+
+    Raises:
+        ValueError: a face refers to a row of the attributes that does not exist.
+    """
+    check_indices(faces, attributes.shape[-2], "rows of the attributes")
     batch, height, width = triangle.shape
     channels = attributes.shape[-1]
     if len(faces) == 0:
         return attributes.new_zeros((batch, height, width, channels)).permute(0, 3, 1, 2)
     rows = _rows(triangle.flatten().clamp(min=0), faces, attributes, height * width)
-    mixed = _mix(rows, barycentrics.reshape(-1, 3), attributes.reshape(-1, channels))
+    mixed = _mix(rows, barycentrics.reshape(-1, 3), attributes.flatten(0, -2))
     # Not left to the zero weights: a NaN or an infinity at triangle 0 would reach the background.
     seen = (triangle >= 0).contiguous()  # or the picture would be laid out as the triangles are
     mixed = torch.where(seen[..., None], mixed.view(batch, height, width, channels), 0.0)
@@ -26,13 +32,12 @@ def interpolate_backward(
     gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients to attributes and barycentrics from that of the picture."""
-    channels = attributes.shape[-1]
-    values = attributes.reshape(-1, channels)
+    values = attributes.flatten(0, -2)
     # Contiguous whatever the inputs are, as the operator's shape function says: not zeros_like.
     to_values, to_weights = values.new_zeros(values.shape), barycentrics.new_zeros((triangle.numel(), 3))
     pixels = (triangle.flatten() >= 0).nonzero().flatten()
     rows = _rows(triangle.flatten()[pixels], faces, attributes, triangle.shape[1] * triangle.shape[2], pixels)
-    given = gradient.permute(0, 2, 3, 1).reshape(-1, channels)[pixels]
+    given = gradient.permute(0, 2, 3, 1).flatten(0, 2)[pixels]
     weights = barycentrics.reshape(-1, 3)[pixels]
     for corner in range(3):
         to_values.index_add_(0, rows[:, corner], weights[:, corner, None] * given)
@@ -45,7 +50,7 @@ def rasterize_backward(
     rule: Rule, z_offset: float,
 ) -> Tensor:  # fmt: skip
     """The gradient to the vertices from those of barycentrics and depth; the formulas are in `cpu_gradients`."""
-    batch, height, width = triangle.shape
+    _, height, width = triangle.shape
     pixels = (triangle.flatten() >= 0).nonzero().flatten()
     points = to_pixels(vertices.detach(), height, width, z_offset)
     rows = _rows(triangle.flatten()[pixels], faces, points, height * width, pixels)
@@ -73,7 +78,7 @@ def rasterize_backward(
         to_corners[..., axis] = sign * slope
     to_corners *= to_corners.new_tensor([width / 2, height / 2, 1.0])  # pixels to NDC
     sums = torch.zeros_like(points).reshape(-1, 3).index_add_(0, rows.flatten(), to_corners.reshape(-1, 3))
-    return sums.view(batch, -1, 3).to(vertices.dtype)
+    return sums.view(vertices.shape).to(vertices.dtype)
 
 
 def _depth_gradients(weights: Tensor, z: Tensor, rule: Rule, given: Tensor) -> tuple[Tensor, Tensor]:
