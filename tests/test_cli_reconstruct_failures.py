@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deca_cli.atomic import write_file
+from deca_cli.export import params
 from deca_cli.photo import sighting
 from deca_cli.pipeline import bench
 from reconstruct_runs import (  # noqa: F401 - fixtures
@@ -122,17 +124,17 @@ def test_a_read_only_output_folder_is_refused_before_the_work(run, tmp_path, mon
 
 def test_a_full_disk_ends_the_run_and_leaves_no_half_file(run, tmp_path, monkeypatch):
     photos = [make_photo(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
-    real = np.savez
     calls = []
 
-    def savez(stream, **arrays: object) -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            stream.write(b"half of it")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(stream, **arrays)
+    def half(stream: BinaryIO) -> None:
+        stream.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", savez)
+    def write_bytes(path: Path, content: bytes) -> Path:
+        calls.append(1)
+        return write_file(path, half if len(calls) == 2 else lambda stream: stream.write(content))
+
+    monkeypatch.setattr(params, "write_bytes", write_bytes)
     result = run(*photos)
     assert result.exit_code == 1
     assert "the disk is full" in message_of(result)
