@@ -84,7 +84,9 @@ def _load_decoder(
     _compile_kernels(console, begun.crew)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
     if device.type == "cuda" and not job.compiled:
-        begun.beside.submit(first_batch, deca, min(pace.batch_size, CROPS_A_PHOTO * pace.group))
+        # Half a batch, so that a whole one fits into the memory beside it.
+        size = min(max(1, pace.batch_size // 2), CROPS_A_PHOTO * pace.group)
+        begun.beside.submit(first_batch, deca, size)
     whole = not OF_THE_MESH.isdisjoint(job.settings.formats)
     return Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
 
