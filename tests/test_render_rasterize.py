@@ -8,7 +8,8 @@ import torch
 
 from deca_cli.errors import DeviceError
 from deca_cli.render import dispatch
-from deca_cli.render.rasterize import rasterize
+from deca_cli.render.interpolate import interpolate
+from deca_cli.render.rasterize import rasterize, rasterize_and_interpolate
 from render_scenarios import (
     BACKENDS,
     INF,
@@ -183,6 +184,35 @@ def test_an_index_beyond_32_bits_is_refused_and_not_cut(index: int):
 def test_the_cuda_kernel_refuses_vertices_of_another_device():
     with pytest.raises(DeviceError, match="not on a CUDA device"):
         rasterize(TRIANGLE, faces((0, 1, 2)), 4, 4, backend="cuda")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attributes_on_another_device_are_refused(backend: str):
+    device = "cuda" if backend == "cuda" else "cpu"
+    vertices, corners = TRIANGLE.to(device), faces((0, 1, 2)).to(device)
+    found, _ = rasterize_and_interpolate(vertices, corners, vertices[0], 4, 4, backend=backend)
+    for elsewhere in {"cpu", "meta"} - {device}:
+        values = torch.zeros(3, 2, device=elsewhere)
+        with pytest.raises(ValueError, match=f"device of the fragments, {device}.*, got them on {elsewhere}"):
+            interpolate(found, corners, values)
+        for tracked in (False, True):
+            with pytest.raises(
+                ValueError, match=f"device of the vertices, {device}.*, got them on {elsewhere}"
+            ):
+                rasterize_and_interpolate(
+                    vertices.clone().requires_grad_(tracked), corners, values, 4, 4, backend=backend
+                )
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_faces_of_another_device_are_copied():
+    vertices, corners = TRIANGLE.cuda(), faces((0, 1, 2))
+    found, picture = rasterize_and_interpolate(vertices, corners, vertices[0], 8, 8)
+    right, expected = rasterize_and_interpolate(vertices, corners.cuda(), vertices[0], 8, 8)
+    assert torch.equal(found.triangle, right.triangle)
+    assert torch.equal(picture, expected)
+    assert torch.equal(interpolate(found, corners, vertices[0]), expected)
 
 
 def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):

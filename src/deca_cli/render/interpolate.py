@@ -21,19 +21,20 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
         faces: int ``[F, 3]``, for every triangle the rows of ``attributes`` at its corners. The mesh's own
             faces for values per vertex; the texture faces for values per texture vertex, such as UV
             coordinates.
-        attributes: ``[N, D]``, shared by the batch, or ``[B, N, D]``, floating point; D may be 0. Every row that
-            ``faces`` name must be there: plain torch looks before it reads; the CUDA kernel cannot without a pause and
-            leaves triangles with a wrong row 0.
+        attributes: ``[N, D]``, shared by the batch, or ``[B, N, D]``, floating point, on the device of the
+            fragments; D may be 0. Every row that ``faces`` name must be there: plain torch looks before it reads; the
+            CUDA kernel cannot without a pause and leaves triangles with a wrong row 0.
 
     Returns:
         ``[B, D, H, W]``, 0 where nothing is seen; channels-last in memory if plain torch made it. Differentiable to
         the attributes and, through the barycentrics, to the vertices.
 
     Raises:
-        ValueError: shapes or types that do not fit; in plain torch, a face that refers to a row that does not exist.
+        ValueError: shapes, types or devices that do not fit; in plain torch, a face that refers to a row that does not exist.
     """
     triangle = fragments.triangle
     check_attributes(attributes.shape, attributes.dtype, triangle.shape[0], faces.shape, faces.dtype)
+    check_place(attributes.device, triangle.device, "fragments")
     fused = triangle.is_cuda and fragments.backend in ("auto", "cuda")
     # Shorter types are computed in float32, as the kernels know no other.
     known = attributes.dtype in (torch.float32, torch.float64)
@@ -57,6 +58,16 @@ def check_attributes(
     if not dtype.is_floating_point:
         raise ValueError(f"attributes must be floating point, got {dtype}")
     check_faces(faces_shape, faces_dtype)
+
+
+def check_place(device: torch.device, place: torch.device, beside: str) -> None:
+    """Refuse attributes on another device than what they are spread over: a kernel would read a foreign address.
+
+    Raises:
+        ValueError: names both devices.
+    """
+    if device != place:
+        raise ValueError(f"attributes must be on the device of the {beside}, {place}, got them on {device}")
 
 
 def check_faces(shape: Sequence[int], dtype: torch.dtype) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from deca_cli.errors import DeviceError
 from deca_cli.render import dispatch, ops
 from deca_cli.render.fragments import BACKENDS, DEFAULT_Z_OFFSET, RULES, Backend, Fragments, Rule
-from deca_cli.render.interpolate import check_attributes, check_faces, interpolate
+from deca_cli.render.interpolate import check_attributes, check_faces, check_place, interpolate
 
 # Number types that the back ends know; shorter ones fit into float32.
 _REAL = (torch.float32, torch.float64)
@@ -37,7 +37,8 @@ def rasterize(
     Args:
         vertices: NDC ``[B, V, 3]``, float32 or float64: x right, y down, [-1, 1] over the picture's edges, z
             away from the viewer. Not changed.
-        faces: int32 or int64 ``[F, 3]``, shared by the batch, every index in 0 ... V-1; F may be 0.
+        faces: int32 or int64 ``[F, 3]``, shared by the batch, every index in 0 ... V-1; F may be 0. ``cpu`` and
+            ``cuda`` copy those of another device at every call.
         height: rows of the pictures, H.
         width: columns of the pictures, W.
         backend: ``reference`` (plain torch, any device), ``cpu`` (numba; copies from and to other devices),
@@ -64,7 +65,7 @@ def rasterize(
         if draw is not None:
             triangle, barycentrics, depth = draw(vertices, faces)
             return Fragments(triangle, barycentrics, depth, "cuda")
-    mesh = (vertices.shape, vertices.dtype, vertices.is_cuda, faces.shape, faces.dtype)
+    mesh = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype)
     check = _check if ops.is_traced(vertices) else _check_once
     chosen = check(*mesh, height, width, backend, rule)
     points = vertices if vertices.dtype in _REAL else vertices.float()
@@ -92,7 +93,7 @@ def rasterize_and_interpolate(
     Args:
         vertices: as for `rasterize`.
         faces: as for `rasterize`.
-        attributes: as for `interpolate`.
+        attributes: as for `interpolate`, on the device of the vertices.
         height: rows of the pictures, H.
         width: columns of the pictures, W.
         attribute_faces: int ``[F, 3]``, the rows of ``attributes`` at the corners of every triangle, in the order
@@ -117,8 +118,8 @@ def rasterize_and_interpolate(
         if draw is not None:
             triangle, barycentrics, depth, picture = draw(vertices, faces, rows, attributes)
             return Fragments(triangle, barycentrics, depth, "cuda"), picture
-    mesh = (vertices.shape, vertices.dtype, vertices.is_cuda, faces.shape, faces.dtype)
-    mixed = (rows.shape, rows.dtype, attributes.shape, attributes.dtype)
+    mesh = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype)
+    mixed = (rows.shape, rows.dtype, attributes.shape, attributes.dtype, attributes.device)
     check = _check if ops.is_traced(vertices, attributes) else _check_once
     chosen = check(*mesh, height, width, backend, rule, mixed)
     if chosen == "reference" and not torch.compiler.is_compiling():
@@ -134,17 +135,17 @@ def rasterize_and_interpolate(
 
 
 def _check(
-    shape: Sequence[int], dtype: torch.dtype, is_cuda: bool, faces_shape: Sequence[int], faces_dtype: torch.dtype,
+    shape: Sequence[int], dtype: torch.dtype, device: torch.device, faces_shape: Sequence[int], faces_dtype: torch.dtype,
     height: int, width: int, backend: Backend, rule: Rule,
-    mixed: tuple[Sequence[int], torch.dtype, Sequence[int], torch.dtype] | None = None,
+    mixed: tuple[Sequence[int], torch.dtype, Sequence[int], torch.dtype, torch.device] | None = None,
 ) -> Backend:  # fmt: skip
     """Refuse what the contract does not cover; the back end that ``backend`` means for such vertices.
 
     Args:
-        shape, dtype, is_cuda: of the vertices.
+        shape, dtype, device: of the vertices.
         faces_shape, faces_dtype: of the faces.
         height, width, backend, rule: as for `rasterize`.
-        mixed: shape and type of the attributes' faces and of the attributes.
+        mixed: shape and type of the attributes' faces; shape, type and device of the attributes.
     """
     if len(shape) != 3 or shape[2] != 3 or not dtype.is_floating_point:
         raise ValueError(f"vertices must be floating point [B, V, 3], got {dtype} {list(shape)}")
@@ -156,15 +157,16 @@ def _check(
     if rule not in RULES:
         raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
     if mixed is not None:
-        rows_shape, rows_dtype, attributes_shape, attributes_dtype = mixed
+        rows_shape, rows_dtype, attributes_shape, attributes_dtype, attributes_device = mixed
         check_attributes(attributes_shape, attributes_dtype, shape[0], rows_shape, rows_dtype)
+        check_place(attributes_device, device, "vertices")
         if rows_shape[0] != faces_shape[0]:
             raise ValueError(
                 f"attribute_faces must be as many as faces, {faces_shape[0]}, got {rows_shape[0]}"
             )
     if backend == "auto":
-        return "cuda" if is_cuda else "cpu"
-    if backend == "cuda" and not is_cuda:
+        return "cuda" if device.type == "cuda" else "cpu"
+    if backend == "cuda" and device.type != "cuda":
         raise DeviceError(
             "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
             "(vertices.cuda()) or choose the rasteriser `cpu`."
@@ -187,14 +189,14 @@ def _drawing(
 
     At small sizes the way through checks, operators and choice of the back end takes longer than the GPU.
     """
-    is_cuda, mixed = device.type == "cuda", None if beside is None else (*beside[:2], *beside[3:5])
-    chosen = _check(shape, dtype, is_cuda, faces_shape, faces_dtype, height, width, backend, rule, mixed)
+    mixed = None if beside is None else (*beside[:2], *beside[3:])
+    chosen = _check(shape, dtype, device, faces_shape, faces_dtype, height, width, backend, rule, mixed)
     number_types, index_types, places = {dtype}, {faces_dtype}, {device, faces_device}
     if beside is not None:
-        rows_type, rows_device, attributes_shape, attributes_type, attributes_device = beside[1:]
+        rows_type, rows_device, attributes_shape, attributes_type, _ = beside[1:]
         number_types.add(attributes_type)
         index_types.add(rows_type)
-        places |= {rows_device, attributes_device}
+        places.add(rows_device)
     ready = len(places) == len(number_types) == 1 and dtype in _REAL and index_types <= _INDICES
     if chosen != "cuda" or not ready:
         return None
