@@ -67,22 +67,23 @@ def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attribute
 
 
 def interpolate_backward(
-    gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor
-) -> tuple[Tensor, Tensor]:
+    gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """Gradients of `interpolate` to the attributes and to the barycentrics, from that of its picture.
 
-    Sums into the attributes are atomic: their last digits change from run to run.
+    What is not ``wanted`` is None; without the attributes the kernel has nothing to add up. Sums into the attributes are atomic: their last digits change from run to run.
     """
     gradient, triangle = gradient.contiguous(), triangle.contiguous()
     barycentrics, attributes = barycentrics.contiguous(), attributes.contiguous()
     faces = _indices(faces, attributes)
     with _current(attributes.device):
-        to_attributes = attributes.new_zeros(attributes.shape)
-        to_barycentrics = barycentrics.new_empty(barycentrics.shape)
+        to_attributes = attributes.new_zeros(attributes.shape) if wanted[0] else None
+        to_barycentrics = barycentrics.new_empty(barycentrics.shape) if wanted[1] else None
         _launcher(attributes).start(
             "interpolate_backward", blocks_of_pixels(*triangle.shape), gradient.data_ptr(),
             triangle.data_ptr(), barycentrics.data_ptr(), faces.data_ptr(), attributes.data_ptr(),
-            to_attributes.data_ptr(), to_barycentrics.data_ptr(), *_attribute_sizes(triangle, faces, attributes),
+            _address(to_attributes), _address(to_barycentrics), *_attribute_sizes(triangle, faces, attributes),
         )  # fmt: skip
     return to_attributes, to_barycentrics
 
@@ -103,8 +104,7 @@ def rasterize_backward(
         to_vertices = vertices.new_zeros(vertices.shape)
         _launcher(vertices).start(
             "rasterize_backward", blocks_of_pixels(batch, height, width), vertices.data_ptr(), faces.data_ptr(),
-            triangle.data_ptr(), 0 if to_barycentrics is None else to_barycentrics.data_ptr(),
-            0 if to_depth is None else to_depth.data_ptr(), to_vertices.data_ptr(), *sizes,
+            triangle.data_ptr(), _address(to_barycentrics), _address(to_depth), to_vertices.data_ptr(), *sizes,
         )  # fmt: skip
     return to_vertices
 
@@ -115,6 +115,11 @@ def _attribute_sizes(triangle: Tensor, faces: Tensor, attributes: Tensor) -> tup
     count, channels = attributes.shape[-2:]
     wide = int(faces.dtype == torch.int64)
     return wide, batch, faces.shape[0], count, _stride(attributes), channels, height, width
+
+
+def _address(tensor: Tensor | None) -> int:
+    """Of its numbers; null for none."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _stride(attributes: Tensor) -> int:

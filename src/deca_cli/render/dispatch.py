@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Arrays = tuple[Tensor, Tensor, Tensor]  # triangle, barycentrics, depth
 All = tuple[Tensor, Tensor, Tensor, Tensor]  # and picture
+Gradients = tuple[Tensor | None, Tensor | None]  # to attributes and barycentrics
 
 
 def rasterize(
@@ -59,13 +60,14 @@ def interpolate(
 
 
 def interpolate_backward(
-    gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool
-) -> tuple[Tensor, Tensor]:
-    """Gradients to the attributes and to the barycentrics."""
+    gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool,
+    wanted: tuple[bool, bool] = (True, True),
+) -> Gradients:  # fmt: skip
+    """Gradients to the attributes and to the barycentrics, None for what is not ``wanted``."""
+    arguments = (gradient, triangle, barycentrics, faces, attributes, wanted)
     if fused and not torch.are_deterministic_algorithms_enabled():
-        found = cuda_kernels().interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
-        return cast("tuple[Tensor, Tensor]", found)
-    return plain.interpolate_backward(gradient, triangle, barycentrics, faces, attributes)
+        return cast("Gradients", cuda_kernels().interpolate_backward(*arguments))
+    return plain.interpolate_backward(*arguments)
 
 
 def rasterize_and_interpolate(

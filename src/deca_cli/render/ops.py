@@ -9,7 +9,7 @@ convert them; those are the functions to call.
 # ruff: noqa: ANN401, ARG001 - torch's context objects have no public type; shape functions take what operators take
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,40 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
 from deca_cli.render import dispatch
-from deca_cli.render.dispatch import Arrays
-
-_ORDINARY = (Tensor, torch.nn.Parameter)
-
-
-def is_traced(*tensors: Tensor) -> bool:
-    """Whether the operators have to be used: something compiles, exports or wraps the call."""
-    if torch.compiler.is_compiling():
-        return True
-    for tensor in tensors:  # noqa: SIM110 - any() takes longer than the rest of this function, at every call
-        if type(tensor) not in _ORDINARY:
-            return True
-    return False
-
-
-def is_tracked(*tensors: Tensor) -> bool:
-    """Whether a gradient is wanted."""
-    if torch.is_grad_enabled():
-        for tensor in tensors:
-            if tensor.requires_grad:
-                return True
-    return False
-
-
-def is_ordinary(*tensors: Tensor) -> bool:
-    """Neither of the two above: what computes may be called without autograd and dispatcher around it."""
-    if torch.compiler.is_compiling():
-        return False
-    tracking = torch.is_grad_enabled()
-    for tensor in tensors:  # noqa: SIM110 - as above
-        if type(tensor) not in _ORDINARY or (tracking and tensor.requires_grad):
-            return False
-    return True
-
+from deca_cli.render.dispatch import Arrays, Gradients
+from deca_cli.render.tracing import is_traced, is_tracked
 
 # ---- Rasterising: (vertices, faces, height, width, backend, rule, z_offset) -> triangle, barycentrics, depth ----
 
@@ -167,8 +135,9 @@ def _empty_picture(triangle: Tensor, attributes: Tensor, *, fused: bool) -> Tens
 def interpolate_backward_op(
     gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor, fused: bool
 ) -> tuple[Tensor, Tensor]:
-    """`dispatch.interpolate_backward`."""
-    return dispatch.interpolate_backward(gradient, triangle, barycentrics, faces, attributes, fused)
+    """`dispatch.interpolate_backward`, always both."""
+    found = dispatch.interpolate_backward(gradient, triangle, barycentrics, faces, attributes, fused)
+    return cast("tuple[Tensor, Tensor]", found)
 
 
 @interpolate_backward_op.register_fake
@@ -178,11 +147,17 @@ def _(
     return attributes.new_empty(attributes.shape), barycentrics.new_empty(barycentrics.shape)
 
 
+def _traced_interpolate_backward(*inputs: Any) -> Gradients:
+    """The operator for `dispatch.interpolate_backward`; its schema knows no gradient that is left out."""
+    *arguments, _wanted = inputs
+    return interpolate_backward_op(*arguments)
+
+
 class Interpolate(Function):
     """For ordinary calls; arguments and results of `dispatch.interpolate`."""
 
     forward = staticmethod(dispatch.interpolate)
-    step_back: Callable[..., tuple[Tensor, Tensor]] = staticmethod(dispatch.interpolate_backward)
+    step_back: Callable[..., Gradients] = staticmethod(dispatch.interpolate_backward)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -194,14 +169,15 @@ class Interpolate(Function):
     @once_differentiable
     def backward(cls, ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """To attributes and barycentrics."""
-        to_attributes, to_barycentrics = cls.step_back(gradient, *ctx.saved_tensors, ctx.fused)
+        wanted = (ctx.needs_input_grad[3], ctx.needs_input_grad[1])
+        to_attributes, to_barycentrics = cls.step_back(gradient, *ctx.saved_tensors, ctx.fused, wanted)
         return None, to_barycentrics, None, to_attributes, None
 
 
 class TracedInterpolate(Interpolate):
     """The same with operators."""
 
-    step_back = staticmethod(interpolate_backward_op)
+    step_back = staticmethod(_traced_interpolate_backward)
 
 
 interpolate_op.register_autograd(TracedInterpolate.backward, setup_context=Interpolate.setup_context)
@@ -249,7 +225,7 @@ class Both(Function):
 
     forward = staticmethod(dispatch.rasterize_and_interpolate)
     rasterize_back = staticmethod(dispatch.rasterize_backward)
-    interpolate_back = staticmethod(dispatch.interpolate_backward)
+    interpolate_back: Callable[..., Gradients] = staticmethod(dispatch.interpolate_backward)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -268,10 +244,15 @@ class Both(Function):
         vertices, faces, triangle, barycentrics, attribute_faces, attributes = ctx.saved_tensors
         to_attributes = to_vertices = None
         if to_picture is not None:
+            known = (triangle, barycentrics, attribute_faces, attributes)
+            wanted = (ctx.needs_input_grad[3], ctx.needs_input_grad[0])
             to_attributes, through = cls.interpolate_back(
-                to_picture, triangle, barycentrics, attribute_faces, attributes, ctx.settings[0] == "cuda"
+                to_picture, *known, ctx.settings[0] == "cuda", wanted
             )
-            to_barycentrics = through if to_barycentrics is None else to_barycentrics + through
+            if to_barycentrics is None:
+                to_barycentrics = through
+            elif through is not None:
+                to_barycentrics = to_barycentrics + through
         if ctx.needs_input_grad[0] and (to_barycentrics is not None or to_depth is not None):
             to_vertices = cls.rasterize_back(
                 vertices, faces, triangle, to_barycentrics, to_depth, *ctx.settings
@@ -283,7 +264,7 @@ class TracedBoth(Both):
     """The same with operators."""
 
     rasterize_back = staticmethod(rasterize_backward_op)
-    interpolate_back = staticmethod(interpolate_backward_op)
+    interpolate_back = staticmethod(_traced_interpolate_backward)
 
 
 both_op.register_autograd(TracedBoth.backward, setup_context=Both.setup_context)

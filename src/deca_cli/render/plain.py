@@ -29,20 +29,27 @@ def interpolate(triangle: Tensor, barycentrics: Tensor, faces: Tensor, attribute
 
 
 def interpolate_backward(
-    gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients to attributes and barycentrics from that of the picture."""
+    gradient: Tensor, triangle: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients to attributes and barycentrics from that of the picture, None for what is not ``wanted``."""
     values = attributes.flatten(0, -2)
-    # Contiguous whatever the inputs are, as the operator's shape function says: not zeros_like.
-    to_values, to_weights = values.new_zeros(values.shape), barycentrics.new_zeros((triangle.numel(), 3))
     pixels = (triangle.flatten() >= 0).nonzero().flatten()
     rows = _rows(triangle.flatten()[pixels], faces, attributes, triangle.shape[1] * triangle.shape[2], pixels)
     given = gradient.permute(0, 2, 3, 1).flatten(0, 2)[pixels]
     weights = barycentrics.reshape(-1, 3)[pixels]
-    for corner in range(3):
-        to_values.index_add_(0, rows[:, corner], weights[:, corner, None] * given)
-    to_weights[pixels] = torch.stack([(given * values[rows[:, corner]]).sum(-1) for corner in range(3)], -1)
-    return to_values.view(attributes.shape), to_weights.view(barycentrics.shape)
+    to_attributes = to_barycentrics = None
+    # Contiguous whatever the inputs are, as the operator's shape function says: not zeros_like.
+    if wanted[0]:
+        to_attributes = attributes.new_zeros(attributes.shape)
+        for corner in range(3):
+            shares = weights[:, corner, None] * given
+            to_attributes.view(values.shape).index_add_(0, rows[:, corner], shares)
+    if wanted[1]:
+        to_barycentrics = barycentrics.new_zeros(barycentrics.shape)
+        shares = torch.stack([(given * values[rows[:, corner]]).sum(-1) for corner in range(3)], -1)
+        to_barycentrics.view(-1, 3)[pixels] = shares
+    return to_attributes, to_barycentrics
 
 
 def rasterize_backward(

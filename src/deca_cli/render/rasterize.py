@@ -10,6 +10,7 @@ from deca_cli.errors import DeviceError
 from deca_cli.render import dispatch, ops
 from deca_cli.render.fragments import BACKENDS, DEFAULT_Z_OFFSET, RULES, Backend, Fragments, Rule
 from deca_cli.render.interpolate import check_attributes, check_faces, check_place, interpolate
+from deca_cli.render.tracing import is_ordinary, is_traced
 
 # Number types that the back ends know; shorter ones fit into float32.
 _REAL = (torch.float32, torch.float64)
@@ -59,14 +60,14 @@ def rasterize(
             CUDA kernel cannot look at indices without a pause; it skips triangles with a wrong one.
         DeviceError: ``cuda`` without an NVIDIA device or without the extra.
     """
-    if vertices.is_cuda and ops.is_ordinary(vertices):
+    if vertices.is_cuda and is_ordinary(vertices):
         at = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype, faces.device)
         draw = _drawing(*at, height, width, backend, rule, z_offset)
         if draw is not None:
             triangle, barycentrics, depth = draw(vertices, faces)
             return Fragments(triangle, barycentrics, depth, "cuda")
     mesh = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype)
-    check = _check if ops.is_traced(vertices) else _check_once
+    check = _check if is_traced(vertices) else _check_once
     chosen = check(*mesh, height, width, backend, rule)
     points = vertices if vertices.dtype in _REAL else vertices.float()
     arguments = (points, faces, height, width, chosen, rule, z_offset)
@@ -111,7 +112,7 @@ def rasterize_and_interpolate(
         DeviceError: as `rasterize`.
     """
     rows = faces if attribute_faces is None else attribute_faces
-    if vertices.is_cuda and ops.is_ordinary(vertices, attributes):
+    if vertices.is_cuda and is_ordinary(vertices, attributes):
         at = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype, faces.device)
         beside = (rows.shape, rows.dtype, rows.device, attributes.shape, attributes.dtype, attributes.device)
         draw = _drawing(*at, height, width, backend, rule, z_offset, beside)
@@ -120,7 +121,7 @@ def rasterize_and_interpolate(
             return Fragments(triangle, barycentrics, depth, "cuda"), picture
     mesh = (vertices.shape, vertices.dtype, vertices.device, faces.shape, faces.dtype)
     mixed = (rows.shape, rows.dtype, attributes.shape, attributes.dtype, attributes.device)
-    check = _check if ops.is_traced(vertices, attributes) else _check_once
+    check = _check if is_traced(vertices, attributes) else _check_once
     chosen = check(*mesh, height, width, backend, rule, mixed)
     if chosen == "reference" and not torch.compiler.is_compiling():
         fragments = rasterize(vertices, faces, height, width, backend=chosen, rule=rule, z_offset=z_offset)
@@ -169,7 +170,7 @@ def _check(
     if backend == "cuda" and device.type != "cuda":
         raise DeviceError(
             "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
-            "(vertices.cuda()) or choose the rasteriser `cpu`."
+            "(vertices.cuda()) or draw them with backend=\"cpu\"."
         )
     return backend
 
