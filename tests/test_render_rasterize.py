@@ -1,7 +1,6 @@
 """One list of scenarios over the reference, the numba kernel and the CUDA kernel."""
 
 import functools
-from typing import NoReturn
 
 import pytest
 import torch
@@ -213,17 +212,6 @@ def test_faces_of_another_device_are_copied():
     assert torch.equal(found.triangle, right.triangle)
     assert torch.equal(picture, expected)
     assert torch.equal(interpolate(found, corners, vertices[0]), expected)
-
-
-def test_without_cuda_core_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    from deca_cli.render import kernels
-
-    def missing(name: str) -> NoReturn:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(kernels.importlib, "import_module", missing)
-    with pytest.raises(DeviceError, match=r"pip install 'deca-cli\[cuda\]'"):
-        kernels.cuda_core.__wrapped__()
 
 
 @needs_gpu

@@ -85,12 +85,17 @@ def cuda_core() -> ModuleType:
             return module
     raise DeviceError(
         "The CUDA rasteriser compiles its kernel with NVIDIA's cuda-core, which is not installed or cannot be "
-        "imported. Install it with `pip install 'deca-cli[cuda]'` (in a clone: '.[cuda]'), or choose the rasteriser `cpu`."
+        "imported. Install it with `pip install 'deca-cli[cuda]'` (in a clone: '.[cuda]'), or run on the CPU: --device cpu; "
+        "`deca reconstruct` also has --rasterizer cpu."
     )
 
 
 def _compile(device_index: int, double: bool) -> dict[str, Any]:
-    """The kernels of `rasterize.cu`, from cuda-core's cache on disk or compiled now."""
+    """The kernels of `rasterize.cu`, from cuda-core's cache on disk or compiled now.
+
+    Raises:
+        DeviceError: cuda-core is missing, or they do not compile or load on this device.
+    """
     core = cuda_core()
     core.Device(device_index).set_current()
     major, minor = torch.cuda.get_device_capability(device_index)
@@ -102,14 +107,32 @@ def _compile(device_index: int, double: bool) -> dict[str, Any]:
         define_macro=[("REAL", "double" if double else "float")],
     )
     try:
-        program = core.Program(SOURCE.read_text(encoding="utf-8"), "c++", options)
-        code = program.compile("cubin", **_disk_cache(core))
-        return {name: code.get_kernel(name) for name in KERNELS}
+        return _from_cache(core, options) or _kernels_of(core, options)
     except Exception as error:
         raise DeviceError(
             f"The CUDA rasteriser could not be compiled for {torch.cuda.get_device_name(device_index)} "
-            f"(sm_{major}{minor}): {error}. Choose the rasteriser `cpu`, or update cuda-core and the driver."
+            f"(sm_{major}{minor}): {error}. Update cuda-core and the driver, or run on the CPU: --device cpu; "
+            "`deca reconstruct` also has --rasterizer cpu."
         ) from error
+
+
+def _kernels_of(core: ModuleType, options: Any, **cache: Any) -> dict[str, Any]:  # noqa: ANN401 - cuda-core's
+    """The kernels by name, compiled unless the cache has them."""
+    code = core.Program(SOURCE.read_text(encoding="utf-8"), "c++", options).compile("cubin", **cache)
+    return {name: code.get_kernel(name) for name in KERNELS}
+
+
+def _from_cache(core: ModuleType, options: Any) -> dict[str, Any]:  # noqa: ANN401 - cuda-core's
+    """The kernels with cuda-core's cache on disk, or nothing.
+
+    A cache that is full, read-only or damaged must not keep anybody from drawing. What else may be wrong shows again
+    without it.
+    """
+    try:
+        cache = _disk_cache(core)
+        return _kernels_of(core, options, **cache) if cache else {}
+    except Exception:  # noqa: BLE001 - cuda-core says with errors of its own that an entry is damaged
+        return {}
 
 
 def _disk_cache(core: ModuleType) -> dict[str, Any]:
