@@ -170,7 +170,7 @@ def _check(
     if backend == "cuda" and device.type != "cuda":
         raise DeviceError(
             "The CUDA rasteriser was asked to draw vertices that are not on a CUDA device. Move them there "
-            "(vertices.cuda()) or draw them with backend=\"cpu\"."
+            '(vertices.cuda()) or draw them with backend="cpu".'
         )
     return backend
 
