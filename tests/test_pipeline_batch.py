@@ -242,6 +242,30 @@ def test_sizes_suit_the_machine():
     assert not Pace.of(cpu, 3, cores=16).processes
     assert Pace.of(cpu, 1000, cores=16, batch_size=8).group == 2
     assert Pace.of(cpu, 0).group == 1
+    assert (small.batch_size, small.group, small.page) == (4, 4, 16)
+
+
+def test_a_cpu_encodes_few_crops_at_a_time_and_decodes_heads_one_by_one(
+    decoder, photos, tmp_path, monkeypatch
+):
+    crops: list[int] = []
+    heads: list[int] = []
+    deca = decoder.pack.deca
+    encode, decode = deca.encode, deca.decode
+
+    def counted_encode(images) -> object:
+        crops.append(len(images))
+        return encode(images)
+
+    def counted_decode(codes) -> object:
+        heads.append(codes.batch_size)
+        return decode(codes)
+
+    monkeypatch.setattr(deca, "encode", counted_encode)
+    monkeypatch.setattr(deca, "decode", counted_decode)
+    done(photos, decoder, tmp_path, "few", Pace.of(torch.device("cpu"), len(photos), cores=2))
+    assert max(crops) == 4
+    assert set(heads) == {1}
 
 
 def test_marks_are_made_for_every_photo_with_a_face(photos, decoder, tmp_path):

@@ -15,6 +15,7 @@ from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
 from deca_cli.export.owner import OWNER
 from deca_cli.photo.inputs import find_inputs
 from deca_cli.pipeline.ahead import crew_ahead, gpu_likely
+from deca_cli.pipeline.heap import share_one_heap
 from deca_cli.pipeline.share import find_share
 from deca_cli.pipeline.wake import wake_gpu
 
@@ -78,6 +79,8 @@ def begin(job: Job) -> Iterator[Begun]:
         UsageError: what is asked for makes no sense.
     """
     started = time.perf_counter()
+    if not gpu_likely(job.device):
+        share_one_heap()  # before there are other threads
     found = find_inputs(job.photos, job.recursive, marks=RESULT_MARKS)
     if job.settings.box_px is not None and len(found.photos) > 1:
         raise UsageError(f"--bbox says where the face of one photo is, but {len(found.photos)} were given.")

@@ -17,7 +17,7 @@ from deca_cli.export.names import result_names
 from deca_cli.pipeline.bench import Drop, Save, Shared, Sight, detector_of
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.decoding import decode_together
-from deca_cli.pipeline.encoding import Batches
+from deca_cli.pipeline.encoding import Batches, decode_size
 from deca_cli.pipeline.lockstep import Fitting, fit_together
 from deca_cli.pipeline.outcomes import outcome_of
 from deca_cli.pipeline.pace import Pace
@@ -122,7 +122,7 @@ class _Flow:
         self.fitting = Fitting(
             decoder.pack, settings, crew, pages, Batches(pace.batch_size), self.detector, pace.padded
         )
-        self.decoding = Batches(pace.batch_size)
+        self.decoding = Batches(decode_size(decoder.device, pace.batch_size))
         self.shared = Shared(decoder.topology, *decoder.detail_topology)
         crew.teach(self.shared)
         self.bytes_in_flight = 0

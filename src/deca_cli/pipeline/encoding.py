@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-CPU_BATCH = 16
+CPU_BATCH = 4  # crops; more of them need more memory and are not quicker
 LARGEST_BATCH = 256  # more does not make a GPU quicker, and this few launches cost the CPU little
 BYTES_PER_CROP = 96 * 2**20  # two ResNet-50 and all maps of a head at 224 pixels, generously
 
@@ -75,6 +75,11 @@ def default_batch_size(device: torch.device) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     fitting = max(1, free // 2 // BYTES_PER_CROP)
     return int(min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1)))
+
+
+def decode_size(device: torch.device, batch_size: int) -> int:
+    """Heads that are decoded at a time: on a CPU one, whose maps fit its caches; four together need more memory."""
+    return batch_size if device.type == "cuda" else 1
 
 
 def fit_crops_together(

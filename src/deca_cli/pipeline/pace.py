@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.crew import Crew
 
 CROPS_A_PHOTO = 4  # that go through the encoder in the first round, roughly; the bundled finder is generous
-GROUP_ON_GPU = 64  # photos
+GROUP_ON_GPU, GROUP_ON_CPU = 64, 4  # photos
 GROUPS_WITH_PROCESSES = 3  # being fitted, each at another point, so that nobody waits
 CORES_FOR_PROCESSES = 4  # from so many cores on threads would wait for Python's lock
 PHOTOS_A_PROCESS = 4  # at least; starting processes takes a second
@@ -74,7 +74,9 @@ class Pace:
         gpu = device.type == "cuda"
         size = batch_size or default_batch_size(device)
         count = len(crew.workers) if crew else worker_count(photos, gpu=gpu, cores=cores, detector=detector)
-        group = GROUP_ON_GPU if gpu and batch_size is None else size // CROPS_A_PHOTO
+        group = size // CROPS_A_PHOTO
+        if batch_size is None:
+            group = GROUP_ON_GPU if gpu else GROUP_ON_CPU
         return Pace(
             batch_size=size,
             group=max(1, min(group, photos)),
