@@ -4,14 +4,16 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import stand_in
 from deca_cli.animate.video import has_ffmpeg, read_video, video_fps
 from deca_cli.cli.app import app
+from deca_cli.errors import DeviceError
 from deca_cli.photo.face import Face
-from deca_cli.pipeline import fit
+from deca_cli.pipeline import fit, start
 
 BOX = (150.0, 80.0, 250.0, 200.0)
 
@@ -190,3 +192,22 @@ def test_bad_sizes_are_told_at_once(run, size):
     result = run("--size", size)
     assert result.exit_code == 2
     assert "Invalid value" in result.stderr
+
+
+@pytest.mark.parametrize(("command", "more"), [("animate", ()), ("transfer", ("-e", "smile"))])
+def test_a_gpu_that_cannot_draw_is_told_before_the_face_is_looked_for(
+    monkeypatch, photo, tmp_path, command, more
+):
+    def missing(device: object) -> None:
+        raise DeviceError("cuda-core is not installed")
+
+    def looked(*_: object, **__: object) -> list[Face]:
+        raise AssertionError("too late")
+
+    monkeypatch.setattr(start, "choose_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(start, "draw_triangle", missing)
+    monkeypatch.setattr(fit, "find_faces", looked)
+    result = CliRunner().invoke(app, [command, str(photo), *more, "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "cuda-core is not installed" in said(result)
+    assert not (tmp_path / "out" / "anna").exists()

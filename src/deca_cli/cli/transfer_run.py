@@ -88,11 +88,12 @@ def open_source(
     """Load the model and find the source's face; say which model it is and what it cannot do."""
     from deca_cli.photo.detectors import choose_detector
     from deca_cli.pipeline.kernels import compile_kernels, kernels_are_compiled
-    from deca_cli.pipeline.start import choose_device, set_threads
+    from deca_cli.pipeline.start import choose_device, choose_drawing_device, set_threads
 
     set_threads(threads)
     choose_detector(settings.detector)
     where = choose_device(device)
+    choose_drawing_device("auto", where)  # frames are drawn there; better told now than after finding faces
     from deca_cli.animate.source import read_source
 
     source = read_source(text, model, where, settings)

@@ -72,8 +72,7 @@ def choose_drawing_device(rasterizer: str, device: torch.device) -> str:
         raise UsageError(
             "--rasterizer cuda draws on the GPU that the networks run on: use --device cuda with it."
         )
-    with torch.cuda.device(device):
-        draw_triangle(device)
+    draw_triangle(device)
     return str(device)
 
 
@@ -85,11 +84,14 @@ def draw_triangle(device: torch.device) -> None:
     """
     from deca_cli.render.rasterize import rasterize
 
-    corners = torch.tensor([[[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]], device=device)
-    fragments = rasterize(corners, torch.tensor([[0, 1, 2]], device=device), 8, 8, backend="cuda")
-    if not bool(fragments.covered.any()):
+    with torch.cuda.device(device):  # called in threads, too: each has a current GPU of its own
+        corners = torch.tensor([[[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]], device=device)
+        fragments = rasterize(corners, torch.tensor([[0, 1, 2]], device=device), 8, 8, backend="cuda")
+        drawn = bool(fragments.covered.any())
+    if not drawn:
         raise DeviceError(
-            "the CUDA rasteriser draws nothing on this GPU. Update the driver, or use --rasterizer cpu."
+            "the CUDA rasteriser draws nothing on this GPU. Update the driver, or run on the CPU: --device cpu; "
+            "`deca reconstruct` also has --rasterizer cpu."
         )
 
 
