@@ -12,7 +12,7 @@ import stand_in
 from deca_cli.packs.store import load_pack
 from deca_cli.photo import sighting
 from deca_cli.photo.face import Face
-from deca_cli.pipeline import encoding
+from deca_cli.pipeline import batch, encoding
 from deca_cli.pipeline.batch import reconstruct
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.crew import Crew
@@ -88,6 +88,7 @@ def test_a_crowd_in_one_photo_that_memory_does_not_hold_goes_through_in_halves(
     monkeypatch.setattr(sighting, "find_faces", lambda *_, **__: list(crowd))
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (500, 600, 3), np.uint8)).save(photos[2])
     wide = replace(PACE, batch_size=64)
+    monkeypatch.setattr(batch, "decode_size", lambda _device, size: size)  # as on a GPU
     plain = run(photos[2:3], decoder, tmp_path / "plain", Settings(), wide)
     sizes: dict[str, list[int]] = {"encode": [], "decode": []}
 
