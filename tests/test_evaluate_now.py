@@ -168,7 +168,7 @@ def test_no_prediction_at_all_shows_the_expected_layout(made_up, tmp_path):
 
 def test_wrong_names_are_answered_with_the_right_ones(made_up, tmp_path):
     base = ("now", made_up / "predictions", "--data", made_up / "data", *QUICK, "-o", tmp_path)
-    assert "choose one of m, cm, mm" in call(*base, "--unit", "inch").output
+    assert "'inch' is not m, cm or mm" in call(*base, "--unit", "inch").output
     assert "NoW's challenges are multiview_neutral" in call(*base, "--challenge", "smile").output
     assert "does not look like the NoW data set" in call("now", tmp_path, "--data", tmp_path).output
 
