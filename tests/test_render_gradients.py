@@ -77,7 +77,7 @@ def test_gradients_equal_the_reference_in_every_scenario(backend: str, name: str
 
     def to_both(drawn_by: str) -> tuple[Tensor, ...]:
         device = "cuda" if drawn_by == "cuda" else "cpu"
-        vertices = scenario.vertices.to(device).requires_grad_()
+        vertices = scenario.vertices.to(device).clone().requires_grad_()
         values = attributes.to(device).requires_grad_()
         found, picture = rasterize_and_interpolate(
             vertices,

@@ -28,7 +28,7 @@ HAS_HEADERS = (Path(sysconfig.get_path("include")) / "Python.h").exists()
 def inputs(backend: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     device = "cuda" if backend == "cuda" else "cpu"
     attributes = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]], dtype=dtype, device=device)
-    return TRIANGLE.to(device, dtype).requires_grad_(), FACES.to(device), attributes.requires_grad_()
+    return TRIANGLE.to(device, dtype).clone().requires_grad_(), FACES.to(device), attributes.requires_grad_()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
