@@ -38,7 +38,7 @@ HEAD = pack_folder("open") / "head.npz"
 ORDER = torch.tensor([[1, 0], [0, 1]])
 # What reads a number from the device, copies one to it, or needs to know how many values there are.
 WAITING = ("_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "unique")
-NOT_ON_A_GPU = ("render/cpu", "render/plain", "render/indices")  # the last is called by the others alone
+NOT_ON_A_GPU = ("render/cpu", "render/plain")
 ALONE = Process(0, 1, torch.device("cpu"))
 
 

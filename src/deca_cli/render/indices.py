@@ -16,6 +16,7 @@ def check_indices(faces: Tensor, count: int, rows: str = "vertices") -> None:
     """
     if faces.numel() == 0:
         return
-    least, most = (int(bound) for bound in faces.long().aminmax())
+    given = faces.cpu().numpy()
+    least, most = given.min(), given.max()
     if least < 0 or most >= count:
         raise ValueError(f"faces refer to {rows} {least} ... {most}, but there are {count}")
