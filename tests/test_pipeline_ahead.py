@@ -1,10 +1,14 @@
 """Workers that begin before the model is loaded."""
 
+import os
+
 import pytest
+from PIL import Image
 
 from deca_cli.pipeline import ahead, crew, task
 from deca_cli.pipeline.pace import worker_count
 from deca_cli.pipeline.settings import Settings
+from deca_cli.pipeline.task import bytes_of
 
 
 class Stub:
@@ -13,7 +17,7 @@ class Stub:
     def __init__(self, size: int, *, processes: bool, drawing: bool) -> None:
         self.size, self.processes, self.drawing, self.begun = size, processes, drawing, []
 
-    def begin(self, number, path, _settings):
+    def begin(self, number, path, _settings, _size):
         self.begun.append((number, path))
 
 
@@ -25,7 +29,7 @@ def begin(monkeypatch, tmp_path):
     photos = [tmp_path / f"{number}.jpg" for number in range(1000)]
 
     def invoke(size: int, settings: Settings, *, device="cuda") -> Stub:
-        monkeypatch.setattr(task, "bytes_guess", lambda _path: size)
+        monkeypatch.setattr(task, "bytes_of", lambda _path: size)
         return ahead.crew_ahead(photos, settings, device=device, rasterizer="auto", cores=16)
 
     return invoke
@@ -35,7 +39,7 @@ LBP = Settings(detector="lbp")
 
 
 def test_a_thousand_photos_of_512_pixels_are_all_begun(begin):
-    begun = begin(40_000 * 24, LBP)
+    begun = begin(512 * 512 * 3, LBP)
     assert [number for number, _ in begun.begun] == list(range(1000))
     assert (begun.size, begun.processes, begun.drawing) == (16, True, False)
 
@@ -57,3 +61,20 @@ def test_without_a_gpu_workers_draw(begin):
 )
 def test_a_gpu_gets_a_process_beside_it_even_for_one_photo(photos, gpu, workers):
     assert worker_count(photos, gpu=gpu, cores=16, detector="lbp") == workers
+
+
+@pytest.mark.parametrize("name", ["flat.png", "flat.jpg", "flat.webp", "flat.tif", "turned.jpg"])
+def test_the_bytes_of_a_photo_are_those_of_its_pixels_however_small_its_file_is(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6 if name == "turned.jpg" else 1
+    Image.new("RGB", (900, 700)).save(tmp_path / name, exif=exif)
+    assert bytes_of(tmp_path / name) == 900 * 700 * 3
+
+
+def test_without_a_header_the_bytes_of_a_photo_are_guessed_and_never_more_than_the_largest_takes(tmp_path):
+    (tmp_path / "text.jpg").write_bytes(b"no picture")
+    (tmp_path / "huge.jpg").touch()
+    os.truncate(tmp_path / "huge.jpg", 2 * 10**9)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    names = ("text.jpg", "huge.jpg", "pipe.jpg", "missing.jpg")
+    assert [bytes_of(tmp_path / name) for name in names] == [10 * 24, 360_000_000, 0, 0]

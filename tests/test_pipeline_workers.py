@@ -1,7 +1,9 @@
 """What must not depend on who does the work: the bytes of results, workers that begin ahead, and short memory."""
 
+import os
 from collections import Counter
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from deca_cli.photo import sighting
 from deca_cli.photo.face import Face
 from deca_cli.pipeline import batch, encoding
 from deca_cli.pipeline.batch import reconstruct
+from deca_cli.pipeline.bench import Save, Sight
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.pace import Pace
@@ -22,6 +25,7 @@ from deca_cli.pipeline.settings import Settings
 BOX = (60.0, 40.0, 140.0, 130.0)
 PACE = Pace(batch_size=5, group=3, groups=2, workers=2, processes=False)
 GIVEN = Settings(box_px=BOX)
+SIZE = 170 * 200 * 3  # bytes of a photo's pixels
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +74,70 @@ def test_what_workers_begin_ahead_is_not_done_again_and_changes_nothing(
     monkeypatch.setattr(sighting, "read_photo", lambda path: read.update([path]) or real(path))
     with Crew(2, processes=processes, drawing=processes) as crew:
         for number in range(4):
-            crew.begin(number, photos[number], GIVEN)
+            crew.begin(number, photos[number], GIVEN, SIZE)
         ahead = run(photos, decoder, tmp_path / "ahead", pace=replace(PACE, processes=processes), crew=crew)
         assert not crew.begun
     assert [o.status for o in ahead] == [o.status for o in plain] == ["done", "failed", *["done"] * 5]
     assert contents(tmp_path / "ahead") == contents(tmp_path / "plain")
     if not processes:
         assert read == Counter(photos)
+
+
+def test_never_more_photos_are_in_memory_than_there_is_room_for(photos, decoder, tmp_path, monkeypatch):
+    for path in photos:  # a file that tells nothing about how large it is in memory
+        Image.new("RGB", (200, 170)).save(path)
+    together = []
+    real = sighting.read_photo
+    with Crew(3, processes=False) as crew:
+
+        def read(path) -> object:
+            together.append(1 + sum(len(worker.bench.photos) for worker in crew.workers))
+            return real(path)
+
+        monkeypatch.setattr(sighting, "read_photo", read)
+        monkeypatch.setattr(batch, "BYTES_IN_FLIGHT", 2 * SIZE)
+        outcomes = run(photos, decoder, tmp_path / "out", pace=replace(PACE, group=1), crew=crew)
+    assert [outcome.status for outcome in outcomes] == ["done"] * len(photos)
+    assert len(together) == len(photos)
+    assert max(together) <= 2
+
+
+def test_photos_are_looked_at_while_more_than_usual_that_began_ahead_are_fitted(
+    photos, decoder, tmp_path, monkeypatch
+):
+    narrow = replace(PACE, group=1, groups=1, workers=0, queued=50)
+    assert narrow.most_flying == 3
+    asked = Event()  # to look at the first photo that did not begin ahead
+    in_time = []
+    write = Save.run
+
+    def slow(save, bench) -> object:
+        if save.number == 1:
+            in_time.append(asked.wait(20))
+        return write(save, bench)
+
+    monkeypatch.setattr(Save, "run", slow)
+    with Crew(1, processes=False) as crew:
+        for number in range(5):
+            crew.begin(number, photos[number], GIVEN, SIZE)
+        post = crew.post
+        monkeypatch.setattr(
+            crew,
+            "post",
+            lambda index, requests: (isinstance(requests[0], Sight) and asked.set()) or post(index, requests),
+        )
+        run(photos, decoder, tmp_path / "out", pace=narrow, crew=crew)
+    assert in_time == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="niceness is of POSIX")
+def test_worker_processes_stand_far_behind_the_one_that_feeds_the_networks(photos):
+    with Crew(1, processes=True) as crew:
+        [seeing] = crew.post(0, [Sight(0, photos[0], None)])
+        while not seeing.done:
+            crew.take(wait=True)
+        theirs = os.getpriority(os.PRIO_PROCESS, crew.workers[0].process.pid)
+    assert theirs == min(19, os.nice(0) + 10)
 
 
 def test_a_crowd_in_one_photo_that_memory_does_not_hold_goes_through_in_halves(

@@ -89,6 +89,18 @@ def read_photo(path: str | Path) -> Photo:
         return Photo(_decode(path, picture), path, path.stem)
 
 
+def size_in_header(path: Path) -> tuple[int, int] | None:
+    """Width and height as a photo's header tells them, in a fraction of a millisecond; None if nobody can tell."""
+    try:
+        _check_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as picture:
+                return picture.size
+    except Exception:  # noqa: BLE001 - whoever reads the photo tells what is wrong with it
+        return None
+
+
 def _check_file(path: Path) -> None:
     try:
         if path.is_dir():

@@ -49,14 +49,15 @@ def crew_ahead(
     start_early(drawing=drawing)
     # The process that workers are copies of loads numpy and the like now, and so does this one for their messages.
     from deca_cli.pipeline.crew import Crew
-    from deca_cli.pipeline.task import bytes_guess
+    from deca_cli.pipeline.task import bytes_of
 
     crew = Crew(count, processes=True, drawing=drawing)
     if not settings.resume:  # what is finished is not read again
         room = BYTES_AHEAD
         for number, path in enumerate(islice(photos, PHOTOS_A_WORKER * count)):
-            room -= bytes_guess(path)
+            size = bytes_of(path)
+            room -= size
             if room < 0:
                 break
-            crew.begin(number, path, settings)
+            crew.begin(number, path, settings, size)
     return crew

@@ -25,7 +25,7 @@ from deca_cli.pipeline.pages import Pages
 from deca_cli.pipeline.pinned import Pinned
 from deca_cli.pipeline.resume import Earlier
 from deca_cli.pipeline.sheets import Sheets
-from deca_cli.pipeline.task import Task, bytes_guess
+from deca_cli.pipeline.task import BYTES_OF_A_PIXEL, Task, bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +125,8 @@ class _Flow:
         self.decoding = Batches(decode_size(decoder.device, pace.batch_size))
         self.shared = Shared(decoder.topology, *decoder.detail_topology)
         crew.teach(self.shared)
+        # Not fewer than have begun ahead: else nobody would look at a photo until most of those are written.
+        self.most_flying = max(pace.most_flying, len(crew.begun))
         self.bytes_in_flight = 0
         self.waiting: deque[Task] = deque()  # not begun
         self.ahead: deque[Task] = deque()  # begun, in order, but in no group yet
@@ -153,7 +155,7 @@ class _Flow:
     def _begin(self, earlier: Earlier | None) -> bool:
         """Let photos be read, as many as there is room for; whether there was any."""
         begun = False
-        while self.waiting and self._has_room():
+        while self.waiting and (not self.flying or len(self.flying) < self.most_flying):
             task = self.waiting[0]
             if earlier is not None:
                 task.outcome = earlier.outcome(task.path, self.output / task.names[0])
@@ -166,22 +168,20 @@ class _Flow:
         return begun
 
     def _let_read(self, task: Task) -> bool:
-        """Let a worker read a photo, unless it has begun already; False if all of them have enough to do."""
+        """Let a worker read a photo, unless it has begun already; False if that would be too much for workers or memory."""
         if task.number in self.crew.begun:
-            task.worker, task.seeing = self.crew.begun.pop(task.number)
+            task.worker, task.seeing, task.pixel_bytes = self.crew.begun.pop(task.number)
         else:
+            if task.pixel_bytes is None:
+                task.pixel_bytes = bytes_of(task.path)
+            if self.bytes_in_flight and self.bytes_in_flight + task.pixel_bytes > BYTES_IN_FLIGHT:
+                return False
             task.worker = self.crew.least_busy()
             if self.crew.workers[task.worker].busy >= self.pace.queued:
                 return False
             task.seeing = self.crew.post(task.worker, [Sight(task.number, task.path, self.detector)])[0]
-        task.bytes_guess = bytes_guess(task.path)
-        self.bytes_in_flight += task.bytes_guess
+        self.bytes_in_flight += task.pixel_bytes
         return True
-
-    def _has_room(self) -> bool:
-        if not self.flying or self.waiting[0].number in self.crew.begun:
-            return True
-        return len(self.flying) < self.pace.most_flying and self.bytes_in_flight < BYTES_IN_FLIGHT
 
     def _form_groups(self) -> bool:
         """Put photos that have been read together, always the same number in their order; whether there was a group."""
@@ -192,7 +192,7 @@ class _Flow:
                 if not (task.outcome or (task.seeing is not None and task.seeing.done)):
                     return formed
                 tasks.append(task)
-                size += task.bytes_guess
+                size += task.pixel_bytes or 0
                 if len(tasks) >= self.pace.group or size > BYTES_IN_FLIGHT // 4:
                     break
             else:
@@ -208,12 +208,15 @@ class _Flow:
     def _see(self, task: Task) -> None:
         if task.seeing is None:
             return
+        known = task.pixel_bytes or 0
         if task.seeing.error is not None:
-            task.error = task.seeing.error
+            task.error, task.pixel_bytes = task.seeing.error, 0
         else:
             task.seen = task.seeing.value
             task.clock.add("read", task.seen.read_s)
             task.clock.add("find", task.seen.find_s)
+            task.pixel_bytes = BYTES_OF_A_PIXEL * task.seen.photo.width * task.seen.photo.height
+        self.bytes_in_flight += task.pixel_bytes - known
         task.seeing = None
 
     def _advance(self) -> bool:
@@ -262,7 +265,7 @@ class _Flow:
                 continue
             outcome, ending = self._outcome(task)
             self.flying.popleft()
-            self.bytes_in_flight -= task.bytes_guess
+            self.bytes_in_flight -= task.pixel_bytes or 0
             yield outcome
             if ending is not None:
                 raise ending

@@ -47,8 +47,8 @@ class Crew:
         if processes:
             start_early(drawing=drawing)
             Thread(target=do_all, args=(self.outbox,), name="send", daemon=True).start()
-        # Photos that are being read already: by whom, and the answer.
-        self.begun: dict[int, tuple[int, Pending]] = {}
+        # Photos that are being read already: by whom, the answer, and the bytes of their pixels.
+        self.begun: dict[int, tuple[int, Pending, int]] = {}
         self.suspects: deque[Pending] = deque()  # one of them made a worker crash
         self.alone: Worker | None = None  # who does a suspect
         kind = ProcessWorker if processes else ThreadWorker
@@ -73,10 +73,11 @@ class Crew:
         for index in range(len(self.workers)):
             self.post(index, [shared])
 
-    def begin(self, number: int, path: Path, settings: Settings) -> None:
-        """Let a photo be read, and faces be looked for, before anybody asks."""
+    def begin(self, number: int, path: Path, settings: Settings, size: int) -> None:
+        """Let a photo be read, whose pixels take so many bytes, and faces be looked for, before anybody asks."""
         worker = self.least_busy()
-        self.begun[number] = (worker, self.post(worker, [Sight(number, path, detector_of(settings))])[0])
+        [seeing] = self.post(worker, [Sight(number, path, detector_of(settings))])
+        self.begun[number] = (worker, seeing, size)
 
     def least_busy(self) -> int:
         """The worker with the least to do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deca_cli.photo.read import MAX_PIXELS, size_in_header
 from deca_cli.pipeline.clock import Clock
 from deca_cli.pipeline.stopped import StoppedError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from deca_cli.pipeline.worker import Pending
 
 BYTES_OF_A_PIXEL = 3
-PIXELS_OF_A_BYTE = 8  # of a photo's file, roughly, for a good JPEG
+PIXELS_OF_A_BYTE = 8  # of a photo's file, roughly, for a good JPEG; where the header does not tell
 
 
 @dataclass(eq=False)
@@ -28,7 +29,7 @@ class Task:
     number: int  # in the order of the photos
     path: Path
     names: Sequence[str]
-    bytes_guess: int = 0
+    pixel_bytes: int | None = None  # None until somebody has asked
     clock: Clock = field(default_factory=Clock)
     outcome: Outcome | None = None  # known without any work
     error: BaseException | None = None
@@ -51,9 +52,11 @@ class Task:
         return any(isinstance(error, StoppedError) for error in errors)
 
 
-def bytes_guess(path: Path) -> int:
-    """About how much memory a photo takes, from the size of its file."""
+def bytes_of(path: Path) -> int:
+    """How much memory a photo's pixels take, from its header; at most what the largest photo takes that is read."""
     try:
-        return path.stat().st_size * PIXELS_OF_A_BYTE * BYTES_OF_A_PIXEL
+        size = size_in_header(path)
+        pixels = size[0] * size[1] if size else path.stat().st_size * PIXELS_OF_A_BYTE
     except OSError:
         return 0
+    return BYTES_OF_A_PIXEL * min(pixels, MAX_PIXELS)
