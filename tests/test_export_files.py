@@ -2,6 +2,7 @@
 
 import errno
 import json
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import NoReturn
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from deca_cli.errors import OutputError
+from deca_cli.export import names as naming
 from deca_cli.export.atomic import check_writable, make_folder, write_bytes, write_file
 from deca_cli.export.names import MAX_BYTES, result_names
 from deca_cli.export.npz import to_npz
@@ -66,6 +68,31 @@ def test_a_folder_of_another_photo_is_not_taken_but_ones_own_is(tmp_path):
     claim_folder(tmp_path / "out", ["y"], tmp_path / "y.jpg")
     assert names(tmp_path, "x.jpg") == ["x_jpg"]
     assert names(tmp_path, "y.jpg", "y.png") == ["y", "y_png"]
+
+
+def test_only_folders_that_are_there_are_asked_whose_they_are(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    given = names(tmp_path, "a/x.jpg", "a/Ä.jpg", "b/z.jpg")
+    assert given == ["x", "Ä", "z"]
+    claim_folder(out, ["x"], tmp_path / "elsewhere" / "x.jpg")
+    claim_folder(out, [unicodedata.normalize("NFD", "ä")], tmp_path / "a" / "Ä.jpg")
+    claim_folder(out, ["a_x_jpg"], tmp_path / "a" / "x.jpg")
+    asked = []
+    real = naming.owner_of
+    monkeypatch.setattr(naming, "owner_of", lambda folder: asked.append(folder.name) or real(folder))
+    assert names(tmp_path, "a/x.jpg", "a/Ä.jpg", "b/z.jpg")[0] == "a_x_jpg"
+    assert asked == ["x", "a_x_jpg", "Ä"]  # the last one as some disks take it for the folder that is there
+
+
+def test_a_folder_that_cannot_be_listed_is_asked_for_every_name(tmp_path, monkeypatch):
+    claim_folder(tmp_path, ["x_jpg"], tmp_path / "x.jpg")
+
+    def closed(_folder: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(naming.os, "scandir", closed)
+    assert names(tmp_path, "x.jpg", "y.jpg", output=".") == ["x_jpg", "y"]
 
 
 def test_two_programs_that_mean_the_same_folder_get_different_ones(tmp_path):

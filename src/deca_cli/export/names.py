@@ -6,10 +6,11 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deca_cli.export.owner import is_free, is_owned_by, photo_identity
+from deca_cli.export.owner import is_free, owner_of, photo_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,10 @@ def result_names(photos: Sequence[Path], output: Path) -> list[tuple[str, ...]]:
     above, then eight digits of a hash, whichever comes first that tells them apart. Names that differ only in upper
     and lower case count as equal. The ways out are for `claim_folder`, if another program takes the name meanwhile.
     """
-    candidates = [_candidates(photo) for photo in photos]
-    kept = [_kept(options, photo, output) for options, photo in zip(candidates, photos, strict=True)]
+    there = _Listed(output)
+    identities = [photo_identity(photo) for photo in photos]
+    candidates = [_candidates(photo, identity) for photo, identity in zip(photos, identities, strict=True)]
+    kept = [there.kept(options, identity) for options, identity in zip(candidates, identities, strict=True)]
     level = [at or 0 for at in kept]
     while True:
         names = [options[at] for options, at in zip(candidates, level, strict=True)]
@@ -38,7 +41,7 @@ def result_names(photos: Sequence[Path], output: Path) -> list[tuple[str, ...]]:
             for index, name in enumerate(names)
             if kept[index] is None
             and level[index] + 1 < len(candidates[index])
-            and (counts[name.casefold()] > 1 or not is_free(output / name))
+            and (counts[name.casefold()] > 1 or not there.is_free(name))
         ]
         if not clashing:
             return [tuple(options[at:]) for options, at in zip(candidates, level, strict=True)]
@@ -46,12 +49,47 @@ def result_names(photos: Sequence[Path], output: Path) -> list[tuple[str, ...]]:
             level[index] += 1
 
 
-def _kept(options: Sequence[str], photo: Path, output: Path) -> int | None:
-    """Which of the names is that of a folder that belongs to the photo."""
-    return next((at for at, name in enumerate(options) if is_owned_by(output / name, photo)), None)
+class _Listed:
+    """A folder whose content is listed once, as asking the disk for every name that comes into question takes longer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: frozenset[str] | None = frozenset()  # None: it may be entered but not listed
+        try:
+            with os.scandir(folder) as entries:
+                self.names = frozenset(_folded(entry.name) for entry in entries)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self.names = None
+
+    def kept(self, options: Sequence[str], identity: str) -> int | None:
+        """Which of the names is that of a folder that belongs to the photo."""
+        owned = (
+            at for at, name in enumerate(options) if self._may_hold(name) and self._owner(name) == identity
+        )
+        return next(owned, None)
+
+    def is_free(self, name: str) -> bool:
+        """Whether a folder of that name could be claimed."""
+        return not self._may_hold(name) or is_free(self.folder / name)
+
+    def _may_hold(self, name: str) -> bool:
+        """False if there is certainly nothing of that name; else the disk is asked, which knows whether case counts."""
+        return self.names is None or _folded(name) in self.names
+
+    def _owner(self, name: str) -> str | None:
+        return owner_of(self.folder / name)
 
 
-def _candidates(photo: Path) -> list[str]:
+def _folded(name: str) -> str:
+    """Equal for names that any disk takes for the same."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def _candidates(photo: Path, identity: str) -> list[str]:
     """Names for one photo from short to certain, from its path as it was typed."""
     typed = Path(os.path.abspath(photo))  # noqa: PTH100 - resolve() would name a link by what it points to
     stem, ending = _clean(typed.stem), _clean(typed.suffix.lstrip(".")) if typed.suffix else ""
@@ -60,10 +98,11 @@ def _candidates(photo: Path) -> list[str]:
     for depth in range(1, min(len(folders), 3) + 1):
         above = "_".join(reversed(folders[:depth]))
         names += [f"{above}_{stem}", f"{above}_{stem}_{ending}"] if ending else [f"{above}_{stem}"]
-    digest = hashlib.sha256(photo_identity(photo).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return list(dict.fromkeys([*map(_cut, names), f"{_cut(stem)}_{digest}"]))
 
 
+@lru_cache(256)  # the folders above are those of many photos
 def _clean(text: str) -> str:
     """Keep letters, marks and digits of any script, `-` and `_`; runs of everything else, dots too, become `_`."""
     composed = unicodedata.normalize("NFC", text)

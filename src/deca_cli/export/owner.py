@@ -21,13 +21,18 @@ def photo_identity(photo: Path) -> str:
     return str(photo.resolve())
 
 
-def is_owned_by(folder: Path, photo: Path) -> bool:
-    """Whether the folder was claimed for this photo."""
+def owner_of(folder: Path) -> str | None:
+    """The `photo_identity` of the photo that the folder was claimed for; None if it was for none."""
     try:
         owner = json.loads((folder / OWNER).read_text("utf-8"))["photo"]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(owner == photo_identity(photo))
+        return None
+    return owner if isinstance(owner, str) else None
+
+
+def is_owned_by(folder: Path, photo: Path) -> bool:
+    """Whether the folder was claimed for this photo."""
+    return owner_of(folder) == photo_identity(photo)
 
 
 def is_free(folder: Path) -> bool:
