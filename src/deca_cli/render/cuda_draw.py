@@ -7,6 +7,7 @@ memory for the keys is kept from call to call, already cleared.
 
 import functools
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,43 +19,62 @@ from deca_cli.render.cuda_plan import Plan, plan_of
 from deca_cli.render.fragments import Rule
 from deca_cli.render.kernels import Launcher, launcher
 
-# Rooms for keys that wait for the next call, of all streams of a GPU; `ROOM` bounds each of them.
-KEPT_ROOMS = 4
+# Of a GPU's memory, the share that may wait for the next call.
+KEPT_SHARE = 64
 
 Place = tuple[int, int, int]  # stream, items, pixels of an item
 
 
 class Room:
-    """Memory for keys; its parts in use one after the other count large triangles in turns (see `rasterize.cu`)."""
+    """Memory for keys; those who use it one after the other count large triangles in turns (see `rasterize.cu`)."""
 
-    __slots__ = ("address", "memory", "turn")
+    __slots__ = ("address", "memory", "size", "turn")
 
     def __init__(self, memory: Tensor) -> None:
         self.memory = memory
         self.address = memory.data_ptr()
+        self.size = memory.nbytes
         self.turn = 0
 
 
 class Rooms:
-    """Cleared rooms for the next calls.
+    """Cleared rooms of one GPU for the next calls.
 
     A room belongs to one stream, whose launches run one after the other. It is taken out while launches are being
     written into it and put back when all of them have been: another thread, or the call after a failed one, finds none
     and gets one of its own. What is dropped goes back to torch, which hands it to the same stream only.
+
+    Attributes:
+        limit: bytes of all rooms that wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._rooms: OrderedDict[Place, Room] = OrderedDict()
+        self._size = 0  # bytes
+        self._lock = threading.Lock()
 
     def take(self, place: Place) -> Room | None:
         """The room of a stream for that many items and pixels, if one waits."""
-        return self._rooms.pop(place, None)
+        with self._lock:
+            room = self._rooms.pop(place, None)
+            self._size -= room.size if room else 0
+        return room
 
     def put(self, place: Place, room: Room) -> None:
-        """Keep a room, cleared by the launches so far; the one that has waited longest may go."""
-        self._rooms[place] = room
-        if len(self._rooms) > KEPT_ROOMS:
-            self._rooms.popitem(last=False)
+        """Keep a room, cleared by the launches so far; those that have waited longest go."""
+        with self._lock:
+            other = self._rooms.pop(place, None)
+            self._rooms[place] = room
+            self._size += room.size - (other.size if other else 0)
+            while self._size > self.limit:
+                self._size -= self._rooms.popitem(last=False)[1].size
+
+    def drop(self) -> None:
+        """Give all of them back to torch."""
+        with self._lock:
+            self._rooms.clear()
+            self._size = 0
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -75,11 +95,8 @@ class Drawing:
             results: arguments of `empty` for triangle, barycentrics, depth and, if wanted, the picture.
         """
         self._kernels, self._rooms, self._plan, self._results = kernels, rooms, plan, results
-        self._parts = [
-            (first, kernels.grid(count * plan.draw_blocks), kernels.grid(count * plan.pixel_blocks))
-            for first, count in plan.parts
-        ]
-        self._draw, self._resolve = kernels.kernel("draw_triangles"), kernels.kernel("resolve")
+        self._draw, self._draw_grid = kernels.kernel("draw_triangles"), kernels.grid(plan.draw_blocks)
+        self._resolve, self._pixel_grid = kernels.kernel("resolve"), kernels.grid(plan.pixel_blocks)
 
     def __call__(
         self,
@@ -97,7 +114,7 @@ class Drawing:
             faces: int32 or int64.
             attribute_faces: int32 or int64.
             attributes: of the vertices' type.
-            keep: whether the room for the keys may come from an earlier call and go to a later one. Not where
+            keep: whether room for the keys may come from an earlier call and go to a later one. Not where
                 memory belongs to somebody who counts on getting it back, as in compiled programs with CUDA graphs.
         """
         if self._kernels.is_current():
@@ -114,39 +131,45 @@ class Drawing:
         keep: bool,
     ) -> tuple[Tensor, ...]:
         """As above, on torch's current GPU; in the order in which the GPU needs it, for it may wait for this function."""
-        if not self._parts:
-            return tuple(empty(*result) for result in self._results)
         plan, kernels = self._plan, self._kernels
+        if not plan.batch:
+            return tuple(empty(*result) for result in self._results)
         handle, stream = kernels.stream()
         # What a graph uses must be its own, and be cleared at every replay.
-        keep = keep and plan.kept and not torch.cuda.is_current_stream_capturing()
-        place = (handle, plan.room, plan.pixels)
+        keep = keep and 8 * plan.keys <= self._rooms.limit and not torch.cuda.is_current_stream_capturing()
+        place = (handle, plan.batch, plan.pixels)
         room = self._rooms.take(place) if keep else None
         if room is None:
             room = self._cleared(stream)
         vertices, faces = vertices.contiguous(), faces.contiguous()
         inputs = (vertices.data_ptr(), faces.data_ptr(), room.address, *plan.sizes)
-        again = int(keep or len(self._parts) > 1)
-        drawn: tuple[Tensor, ...] = ()
-        outputs: tuple[int, ...] = ()
-        for first, draw_grid, pixel_grid in self._parts:
-            if draw_grid is not None:
-                kernels.launch(stream, draw_grid, self._draw, *inputs, first, room.turn, *plan.drawing)
-            if not drawn:  # Only now, while the GPU draws.
-                drawn = tuple([empty(*result) for result in self._results])
-                if attribute_faces is not None and attributes is not None:
-                    attribute_faces, attributes = attribute_faces.contiguous(), attributes.contiguous()
-                outputs = self._outputs(drawn, attribute_faces, attributes)
-            kernels.launch(stream, pixel_grid, self._resolve, *inputs, first, room.turn, again, *outputs)
-            room.turn = 1 - room.turn
+        if self._draw_grid is not None:
+            kernels.launch(stream, self._draw_grid, self._draw, *inputs, room.turn, *plan.drawing)
+        # Only now, while the GPU draws.
+        drawn = tuple([self._memory(*result) for result in self._results])
+        if attribute_faces is not None and attributes is not None:
+            attribute_faces, attributes = attribute_faces.contiguous(), attributes.contiguous()
+        outputs = self._outputs(drawn, attribute_faces, attributes)
+        kernels.launch(stream, self._pixel_grid, self._resolve, *inputs, room.turn, int(keep), *outputs)
         if keep:
+            room.turn = 1 - room.turn
             self._rooms.put(place, room)
         return drawn
+
+    def _memory(self, size: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """New memory; if there is none left, that of all rooms that wait is given back first."""
+        try:
+            return empty(size, strides, dtype)
+        except torch.OutOfMemoryError:
+            if not len(self._rooms):
+                raise
+            self._rooms.drop()
+        return empty(size, strides, dtype)
 
     def _cleared(self, stream: Any) -> Room:  # noqa: ANN401 - cuda-core's stream
         """A new room."""
         plan = self._plan
-        room = Room(empty((plan.keys,), (1,), torch.int64))
+        room = Room(self._memory((plan.keys,), (1,), torch.int64))
         grid = self._kernels.grid(plan.clear_blocks)
         self._kernels.launch(stream, grid, self._kernels.kernel("clear_keys"), room.address, plan.keys // 2)
         return room
@@ -177,15 +200,16 @@ def drawing_of(
     if attributes_shape is not None:
         results.append(((shape[0], attributes_shape[-1], height, width), dtype))
     return Drawing(
-        launcher(device_index, double), _rooms(device_index),
+        launcher(device_index, double), rooms_of(device_index),
         plan_of(shape, faces_shape, wide, height, width, rule, z_offset, attributes_shape),
         [(size, _strides(size), kind) for size, kind in results],
     )  # fmt: skip
 
 
 @functools.cache
-def _rooms(device_index: int) -> Rooms:  # noqa: ARG001 - one for every GPU
-    return Rooms()
+def rooms_of(device_index: int) -> Rooms:
+    """The rooms of a GPU; ``rooms_of(0).drop()`` gives their memory back."""
+    return Rooms(torch.cuda.get_device_properties(device_index).total_memory // KEPT_SHARE)
 
 
 def _strides(size: Sequence[int]) -> tuple[int, ...]:

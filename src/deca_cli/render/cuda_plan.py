@@ -14,26 +14,20 @@ TILE_WIDTH, TILE_HEIGHT, WARP, LIST = 32, 4, 32, 1024
 BUSY_WARPS = 4096
 # A triangle is large if its bounding box has more pixels than a 64th of the picture, within these limits.
 LARGE_SHARE, LEAST_LARGE, MOST_LARGE = 64, 4096, 65536
-# Room for the keys, bytes, where one picture does not need more: it stays in the L2 cache of a large GPU (50 MB) between
-# the passes, and is small enough to be kept from call to call.
-ROOM = 32 << 20
 
 
 class Plan(NamedTuple):
     """What the launches of one problem size need; made once and kept."""
 
-    # Items of the batch: first of those drawn together, and how many.
-    parts: tuple[tuple[int, int], ...]
-    room: int  # items whose keys there is room for
+    batch: int
     pixels: int  # of an item
     keys: int  # of 64 bits, with the lists of large triangles
-    kept: bool  # whether the room is kept from call to call
-    sizes: tuple[float, ...]  # wide, room, vertices, faces, height, width, standard, epsilon, z offset
+    sizes: tuple[float, ...]  # wide, batch, vertices, faces, height, width, standard, epsilon, z offset
     drawing: tuple[int, int]  # triangles of a warp, pixels of a large one
     attributes: tuple[int, int, int]  # rows, numbers from one item to the next (0: all share them), channels
     clear_blocks: int
-    draw_blocks: int  # of an item
-    pixel_blocks: int  # of an item
+    draw_blocks: int
+    pixel_blocks: int
 
 
 @functools.lru_cache(maxsize=1024)
@@ -47,43 +41,30 @@ def plan_of(
     if attributes_shape is not None:
         rows, channels = attributes_shape[-2:]
         attributes = (rows, rows * channels if len(attributes_shape) == 3 else 0, channels)
-    parts = parts_of(batch, height * width)
-    room = parts[0][1] if parts else 0
     share = WARP
-    while share > 1 and room * faces < share * BUSY_WARPS:
+    while share > 1 and batch * faces < share * BUSY_WARPS:
         share //= 2
     large = min(max(height * width // LARGE_SHARE, LEAST_LARGE), MOST_LARGE)
-    keys = 2 * -(-room * (height * width + LIST // 2) // 2)  # cleared in pairs
+    keys = 2 * -(-batch * (height * width + LIST // 2) // 2)  # cleared in pairs
     return Plan(
-        parts=parts,
-        room=room,
+        batch=batch,
         pixels=height * width,
         keys=keys,
-        kept=8 * room * height * width <= ROOM,
-        sizes=sizes_of(room, vertices, faces, wide, height, width, rule, z_offset),
+        sizes=sizes_of(batch, vertices, faces, wide, height, width, rule, z_offset),
         drawing=(share, large),
         attributes=attributes,
         clear_blocks=-(-keys // (2 * BLOCK)),
-        draw_blocks=-(-faces // (share * (BLOCK // WARP))),
-        pixel_blocks=blocks_of_pixels(1, height, width),
+        draw_blocks=batch * -(-faces // (share * (BLOCK // WARP))),
+        pixel_blocks=blocks_of_pixels(batch, height, width),
     )
 
 
 def sizes_of(
-    items: int, vertices: int, faces: int, wide: bool, height: int, width: int, rule: Rule, z_offset: float
+    batch: int, vertices: int, faces: int, wide: bool, height: int, width: int, rule: Rule, z_offset: float
 ) -> tuple[float, ...]:
-    """What all kernels that know triangles read one after the other; items: of the room, or of the batch."""
-    integers = (int(wide), items, vertices, faces, height, width, int(rule == "standard"))
+    """What all kernels that know triangles read one after the other."""
+    integers = (int(wide), batch, vertices, faces, height, width, int(rule == "standard"))
     return *integers, area_epsilon(rule, height, width), float(z_offset)
-
-
-def parts_of(batch: int, pixels: int) -> tuple[tuple[int, int], ...]:
-    """First item and number of items of the parts of a batch whose keys fit into `ROOM`: nearly equal, the longest first."""
-    count = -(-batch // max(1, ROOM // (8 * pixels)))
-    starts = [-(-part * batch // count) for part in range(count)]
-    return tuple(
-        (first, end - first) for first, end in zip(starts, starts[1:] + [batch] * (count > 0), strict=True)
-    )
 
 
 def blocks_of_pixels(batch: int, height: int, width: int) -> int:

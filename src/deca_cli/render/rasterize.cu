@@ -8,15 +8,14 @@
 //
 // Arrays, contiguous; Real is float, or double if compiled with -DREAL=double:
 //   vertices Real [B, V, 3] NDC        faces int or (wide) 64-bit int [F, 3]
-//   keys 64 bit [R, H, W], then int [R, LIST] with the large triangles of every item; all ones at the start
+//   keys 64 bit [B, H, W], then int [B, LIST] with the large triangles of every item; all ones at the start
 //   triangle int [B, H, W]             barycentrics Real [B, H, W, 3]             depth Real [B, H, W]
 //   attributes Real [N, D] or [B, N, D]: `stride` is the distance of two items, 0 or N D        picture Real [B, D, H, W]
-// Launch: blocks of BLOCK threads; those of the first item first. There may be room for fewer keys than the batch has items
-// (R < B): draw_triangles and resolve are then launched for some items after the others, from item `first` on.
+// Launch: blocks of BLOCK threads; those of the first item of the batch first.
 //
-// Room that is used again is left as it has to be at the start: resolve takes back the keys that it has read. The numbers
+// Keys that are used `again` are left as they have to be at the start: resolve takes back those that it has read. The numbers
 // of large triangles cannot be taken back while other blocks read them; so every item has two of them, of which one use
-// of the room counts with that of its `turn`, and takes the other one back.
+// counts with that of its `turn`, and takes the other one back.
 
 #ifndef REAL
 #define REAL float
@@ -188,9 +187,8 @@ static __device__ void draw_pixel(const Triangle* t, int face, int column, int r
     atomicMin(place, key);
 }
 
-// The list of the item whose keys are at this place of the room.
-static __device__ int* list_of(Key* keys, int room, int place, long long pixels) {
-    return (int*)(keys + room * pixels) + (long long)place * LIST;
+static __device__ int* list_of(Key* keys, int batch, int item, long long pixels) {
+    return (int*)(keys + batch * pixels) + (long long)item * LIST;
 }
 
 // ---- Before: empty keys and lists ----------------------------------------------------------------------------------
@@ -206,20 +204,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK) clear_keys(ulonglong2* keys,
 // A warp takes `share` (a power of two up to WARP) triangles. The pixels of their bounding boxes are numbered through, and
 // its lanes take these numbers in turn, so that all lanes are busy whatever the sizes. Triangles with more pixels than
 // `large_box` are put on the list and left to the last pass.
-// Launch: ceil(F / (share * BLOCK / WARP)) blocks an item.
+// Launch: B * ceil(F / (share * BLOCK / WARP)) blocks.
 extern "C" __global__ void __launch_bounds__(BLOCK, DRAW_BLOCKS) draw_triangles(
-    const Real* vertices, const void* faces, Key* keys, Int wide, Int room, Int vertex_count, Int face_count, Int
-    height, Int width, Int standard, double epsilon, double z_offset, Int first_item, Int turn, Int share, Int large_box) {
-    __shared__ __align__(16) Triangle triangles[BLOCK];  // read in pairs of numbers
+    const Real* vertices, const void* faces, Key* keys, Int wide, Int batch, Int vertex_count, Int face_count, Int
+    height, Int width, Int standard, double epsilon, double z_offset, Int turn, Int share, Int large_box) {
+    __shared__ Triangle triangles[BLOCK];
     __shared__ int owners[BLOCK], starts[BLOCK];  // of the triangles with pixels, in their order
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
     int lane = threadIdx.x % WARP, warp = threadIdx.x - lane;
     int blocks = (face_count + share * (BLOCK / WARP) - 1) / (share * (BLOCK / WARP));
-    int place = blockIdx.x / blocks, first = ((blockIdx.x - place * blocks) * BLOCK + warp) / WARP * share;
-    Mesh mesh = {vertices + 3ll * (first_item + place) * vertex_count, faces, wide, vertex_count, face_count};
-    Key* picture = keys + place * pixels;
-    int* list = list_of(keys, room, place, pixels);
+    int item = blockIdx.x / blocks, first = ((blockIdx.x - item * blocks) * BLOCK + warp) / WARP * share;
+    Mesh mesh = {vertices + 3ll * item * vertex_count, faces, wide, vertex_count, face_count};
+    Key* picture = keys + item * pixels;
+    int* list = list_of(keys, batch, item, pixels);
     Triangle t;
     int area = 0, unlisted = 0;
     if (lane < share && first + lane < face_count && set_up(&mesh, first + lane, &target, &t)) {
@@ -346,18 +344,17 @@ static __device__ void clear(int channels, Real* picture, long long pixels) {
 }
 
 // Last pass, one thread a pixel: the large triangles, then the winner's id, its barycentrics and depth once more, and
-// the mixed attributes (if channels > 0). `again`: the room is left as it was at the start. Launch: one block for every
+// the mixed attributes (if channels > 0). `again`: keys and lists are left for another use. Launch: one block for every
 // tile of every item.
 extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
-    const Real* vertices, const void* faces, Key* keys, Int wide, Int room, Int vertex_count, Int face_count, Int
-    height, Int width, Int standard, double epsilon, double z_offset, Int first_item, Int turn, Int again, int* triangle,
+    const Real* vertices, const void* faces, Key* keys, Int wide, Int batch, Int vertex_count, Int face_count, Int
+    height, Int width, Int standard, double epsilon, double z_offset, Int turn, Int again, int* triangle,
     Real* barycentrics, Real* depth, Real* picture, const void* attribute_faces, const Real* attributes, Int
     attribute_wide, Int attribute_count, long long stride, Int channels) {
     __shared__ Real weights[3 * BLOCK];
     Target target = {height, width, standard, epsilon, z_offset};
     long long pixels = (long long)height * width;
-    int tiles = tiles_of(height, width), slot = blockIdx.x / tiles, tile = blockIdx.x - slot * tiles;
-    int item = first_item + slot;
+    int tiles = tiles_of(height, width), item = blockIdx.x / tiles, tile = blockIdx.x - item * tiles;
     Pixel p = pixel_of(tile, height, width);
     int left = tile % tiles_across(width) * TILE_WIDTH, top = tile / tiles_across(width) * TILE_HEIGHT;
 
@@ -365,18 +362,16 @@ extern "C" __global__ void __launch_bounds__(BLOCK, RESOLVE_BLOCKS) resolve(
     long long place = item * pixels + p.place;
     Key key = EMPTY_KEY;
     if (p.inside) {
-        Key* mine = keys + slot * pixels + p.place;
-        key = *mine;
-        if (again && key != EMPTY_KEY) *mine = EMPTY_KEY;
+        key = keys[place];
+        if (again && key != EMPTY_KEY) keys[place] = EMPTY_KEY;
     }
-    const int* list = list_of(keys, room, slot, pixels);
+    int* list = list_of(keys, batch, item, pixels);
     int large = min(list[turn] + 1, LISTED);
     if (large > 0) {
         Key other = nearest_large(list + 2, large, &mesh, &target, tile, p);
         if (p.inside && other < key) key = other;
     }
-    if (again && blockIdx.x == 0)
-        for (int k = threadIdx.x; k < room; k += BLOCK) list_of(keys, room, k, pixels)[1 - turn] = -1;
+    if (again && tile == 0 && threadIdx.x == 0) list[1 - turn] = -1;
 
     int face = -1;
     Real b0 = 0, b1 = 0, b2 = 0, z = infinity();
