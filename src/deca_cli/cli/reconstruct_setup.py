@@ -39,6 +39,7 @@ def prepare(begun: Begun, console: Console) -> Setup:
         DecaError: something asked for is not here.
     """
     from deca_cli.photo.detectors import choose_detector
+    from deca_cli.pipeline.memory import room_for
     from deca_cli.pipeline.pace import Pace
     from deca_cli.pipeline.start import choose_device, choose_precision, set_threads
 
@@ -56,9 +57,10 @@ def prepare(begun: Begun, console: Console) -> Setup:
         detector=job.settings.detector,
         crew=begun.crew,
     )
-    decoder = _load_decoder(begun, console, device, precision, pace)
+    with room_for("the model"):
+        decoder = _load_decoder(begun, console, device, precision, pace)
     if job.compiled:
-        _warm_up(decoder, pace, console)
+        pace = _warm_up(decoder, pace, console)
     return Setup(decoder, pace, precision)
 
 
@@ -122,8 +124,8 @@ def _compile_kernels(console: Console, crew: Crew | None) -> None:
         say(console, "Compiled the renderer and the face finder, once on this machine.")
 
 
-def _warm_up(decoder: Decoder, pace: Pace, console: Console) -> None:
-    """Let the networks be compiled before the first photo waits for it.
+def _warm_up(decoder: Decoder, pace: Pace, console: Console) -> Pace:
+    """Let the networks be compiled before the first photo waits for it; the pace, with batches that memory holds.
 
     Raises:
         DeviceError: they cannot be compiled here.
@@ -131,8 +133,9 @@ def _warm_up(decoder: Decoder, pace: Pace, console: Console) -> None:
     from deca_cli.pipeline.start import warm_up
 
     with console.status("Compiling the networks (--compile); this takes a minute or so ..."):
-        warm_up(decoder.pack.deca, pace.batch_size)
-    say(console, f"Compiled the networks for batches of {pace.batch_size}.")
+        size = warm_up(decoder.pack.deca, pace.batch_size)
+    say(console, f"Compiled the networks for batches of {size}.")
+    return replace(pace, batch_size=size)
 
 
 def model_name(pack: Pack) -> str:

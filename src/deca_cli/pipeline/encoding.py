@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deca_cli.errors import DeviceError
 from deca_cli.pipeline.fit import fit_batch
+from deca_cli.pipeline.memory import ran_out, release, too_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 CPU_BATCH = 4  # crops; more of them need more memory and are not quicker
 LARGEST_BATCH = 256  # more does not make a GPU quicker, and this few launches cost the CPU little
+GOOD_IN_A_ROW = 8  # full batches, before one of twice the size is tried again
 BYTES_PER_CROP = 96 * 2**20  # two ResNet-50 and all maps of a head at 224 pixels, generously
 
 
 class Batches:
-    """Runs work in batches of a size that shrinks when memory runs out.
+    """Runs work in batches of a size that shrinks when memory runs out, and grows again when it was there for a while.
 
     Attributes:
         size: crops that go through the networks together.
@@ -37,6 +38,10 @@ class Batches:
 
     def __init__(self, size: int) -> None:
         self.size = self.asked = size
+        self.largest = 0  # that memory has held since it last ran out
+        self.good = 0  # full batches in a row that memory held
+        self.patience = GOOD_IN_A_ROW  # so many of them before a larger one is tried
+        self.grown = False  # whether a larger one was
 
     def run(self, work: Callable[[slice], list[T]], count: int) -> list[T]:
         """Do the work for 0 .. count - 1 in parts; a part that runs out of memory is done again in halves.
@@ -46,26 +51,37 @@ class Batches:
         """
         done: list[T] = []
         while len(done) < count:
-            part = slice(len(done), min(len(done) + self.size, count))
+            taken = min(self.size, count - len(done))
             try:
-                done += work(part)
+                done += work(slice(len(done), len(done) + taken))
+                self._held(taken)
                 continue
-            except torch.OutOfMemoryError as error:
-                taken = part.stop - part.start
-                if taken <= 1:
-                    raise DeviceError(
-                        f"the GPU's memory does not hold a single face ({_first_line(error)}). Close other programs "
-                        "that use the GPU, or use --device cpu."
-                    ) from error
-                self.size = max(1, min(self.size, taken) // 2)
-            # Outside of the handler: the exception's traceback kept the tensors of the failed attempt.
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                # Where batches are filled up, one crop alone takes the memory of a whole batch.
+                if taken == 1 and self.size == 1:
+                    raise too_small("a single face", error) from error
+                self._shrink(taken)
+            release()
         return done
 
+    def _held(self, taken: int) -> None:
+        """After a batch that memory held: perhaps it holds more by now."""
+        self.largest = max(self.largest, taken)
+        if taken < self.size or self.size == self.asked:
+            return
+        self.good += 1
+        if self.good >= self.patience:
+            self.size, self.good, self.grown = min(2 * self.size, self.asked), 0, True
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    def _shrink(self, taken: int) -> None:
+        """After a batch that memory did not hold; where a larger one was tried in vain, wait longer before the next."""
+        # The last batch may be far from full. If larger ones were held before, it is not its size that is to blame.
+        failed = self.size if taken <= self.largest else taken
+        self.size, self.largest, self.good = max(1, failed // 2), 0, 0
+        if self.grown:
+            self.patience, self.grown = 2 * self.patience, False
 
 
 def default_batch_size(device: torch.device) -> int:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from deca_cli.cores import usable_cores
 from deca_cli.errors import DeviceError, UsageError
 from deca_cli.networks.inference import PRECISIONS, Precision, set_convolution_precision
+from deca_cli.pipeline.memory import ran_out, release, too_small
 
 if TYPE_CHECKING:
     from deca_cli.networks.deca import Deca
@@ -116,20 +117,32 @@ def first_batch(deca: Deca, batch_size: int) -> None:
 
 
 @torch.inference_mode()
-def warm_up(deca: Deca, batch_size: int) -> None:
-    """Run the encoders once, so that what is compiled is compiled.
+def warm_up(deca: Deca, batch_size: int) -> int:
+    """Run the encoders once, so that what is compiled is compiled; tell for which batch size.
+
+    That is halved where memory runs out.
 
     Raises:
-        DeviceError: compiling fails.
+        DeviceError: compiling fails, or memory does not even hold one crop.
     """
     size, device = deca.preprocessing.image_size, deca.head.template_vertices.device
-    try:
-        deca.encode(torch.zeros(batch_size, 3, size, size, device=device))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DeviceError(
-            f"the networks cannot be compiled here ({lines[0][:200]}). torch.compile needs a C++ compiler on the CPU, "
-            "and Triton on a GPU; leave --compile out."
-        ) from error
+    while True:
+        try:
+            deca.encode(torch.zeros(batch_size, 3, size, size, device=device))
+        except Exception as error:
+            if not ran_out(error):
+                raise _not_compiled(error) from error
+            if batch_size == 1:
+                raise too_small("a single face", error) from error
+        else:
+            return batch_size
+        batch_size //= 2
+        release()
+
+
+def _not_compiled(error: Exception) -> DeviceError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return DeviceError(
+        f"the networks cannot be compiled here ({lines[0][:200]}). torch.compile needs a C++ compiler on the CPU, "
+        "and Triton on a GPU; leave --compile out."
+    )
