@@ -133,7 +133,7 @@ class Drawing:
         """As above, on torch's current GPU; in the order in which the GPU needs it, for it may wait for this function."""
         plan, kernels = self._plan, self._kernels
         if not plan.batch:
-            return tuple(empty(*result) for result in self._results)
+            return self._memory(self._results)
         handle, stream = kernels.stream()
         # What a graph uses must be its own, and be cleared at every replay.
         keep = keep and 8 * plan.keys <= self._rooms.limit and not torch.cuda.is_current_stream_capturing()
@@ -146,7 +146,7 @@ class Drawing:
         if self._draw_grid is not None:
             kernels.launch(stream, self._draw_grid, self._draw, *inputs, room.turn, *plan.drawing)
         # Only now, while the GPU draws.
-        drawn = tuple([self._memory(*result) for result in self._results])
+        drawn = self._memory(self._results)
         if attribute_faces is not None and attributes is not None:
             attribute_faces, attributes = attribute_faces.contiguous(), attributes.contiguous()
         outputs = self._outputs(drawn, attribute_faces, attributes)
@@ -156,20 +156,20 @@ class Drawing:
             self._rooms.put(place, room)
         return drawn
 
-    def _memory(self, size: Sequence[int], strides: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """New memory; if there is none left, that of all rooms that wait is given back first."""
+    def _memory(self, wanted: Sequence[tuple[Any, ...]]) -> tuple[Tensor, ...]:
+        """New memory, by arguments of `empty`; if there is not enough, all rooms that wait are given back first."""
         try:
-            return empty(size, strides, dtype)
+            return tuple([empty(*arguments) for arguments in wanted])
         except torch.OutOfMemoryError:
             if not len(self._rooms):
                 raise
             self._rooms.drop()
-        return empty(size, strides, dtype)
+        return tuple([empty(*arguments) for arguments in wanted])
 
     def _cleared(self, stream: Any) -> Room:  # noqa: ANN401 - cuda-core's stream
         """A new room."""
         plan = self._plan
-        room = Room(self._memory((plan.keys,), (1,), torch.int64))
+        room = Room(*self._memory([((plan.keys,), (1,), torch.int64)]))
         grid = self._kernels.grid(plan.clear_blocks)
         self._kernels.launch(stream, grid, self._kernels.kernel("clear_keys"), room.address, plan.keys // 2)
         return room
