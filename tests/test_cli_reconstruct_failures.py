@@ -37,6 +37,7 @@ def test_a_photo_without_a_face_is_reported_and_skipped(run, tmp_path):
     summary = summary_of(tmp_path / "out")
     assert [photo["status"] for photo in summary["photos"]] == ["no face", "done"]
     assert summary["counts"] == {"photos": 2, "faces": 1, "skipped": 1}
+    assert (summary["rasterizer"], summary["rasterizer_of_formats"]) == ("cpu", "cpu")
     assert run(*photos, "--strict", output="strict").exit_code == 1
 
 

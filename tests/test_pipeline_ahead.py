@@ -1,12 +1,14 @@
 """Workers that begin before the model is loaded."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from deca_cli.export.formats import FORMATS
 from deca_cli.pipeline import ahead, crew, task
-from deca_cli.pipeline.pace import worker_count
+from deca_cli.pipeline.pace import Pace, worker_count
 from deca_cli.pipeline.settings import Settings
 from deca_cli.pipeline.task import bytes_of
 
@@ -54,6 +56,17 @@ def test_what_may_be_finished_is_not_read_ahead(begin):
 
 def test_without_a_gpu_workers_draw(begin):
     assert begin(1, LBP, device="cpu").drawing
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_beside_a_gpu_workers_draw_what_shows_the_mesh(begin, name):
+    assert begin(1, Settings(detector="lbp", formats=(name,))).drawing == (name != "landmarks")
+
+
+def test_processes_draw_further_formats_on_the_cpu_and_threads_where_overlays_are_drawn():
+    pace = Pace(batch_size=1, group=1, groups=1, workers=1, processes=True)
+    assert pace.formats_drawn_on("cuda:0") == "cpu"
+    assert replace(pace, processes=False).formats_drawn_on("cuda:0") == "cuda:0"
 
 
 @pytest.mark.parametrize(

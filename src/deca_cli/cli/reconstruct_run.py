@@ -99,6 +99,7 @@ class Run:
             "device": device_name(decoder.device),
             "precision": self.setup.precision,
             "rasterizer": decoder.draw_on,
+            "rasterizer_of_formats": self.setup.pace.formats_drawn_on(decoder.draw_on),
             "batch_size": self.setup.pace.batch_size,
             "inputs": list(job.photos),
             "inputs_found": len(found.photos),

@@ -68,7 +68,6 @@ def _load_decoder(
     begun: Begun, console: Console, device: torch.device, precision: Precision, pace: Pace
 ) -> Decoder:
     """Load the model, say what it is and what it lacks, and compile the kernels; beside that a GPU gets ready."""
-    from deca_cli.export.formats import OF_THE_MESH
     from deca_cli.networks.inference import ready_deca
     from deca_cli.packs.folders import best_installed
     from deca_cli.packs.store import load_pack
@@ -89,8 +88,7 @@ def _load_decoder(
         # Half a batch, so that a whole one fits into the memory beside it.
         size = min(max(1, pace.batch_size // 2), CROPS_A_PHOTO * pace.group)
         begun.beside.submit(first_batch, deca, size)
-    whole = not OF_THE_MESH.isdisjoint(job.settings.formats)
-    return Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=whole)
+    return Decoder.of(replace(pack, deca=deca), draw_on=draw_on, whole=job.settings.of_the_mesh)
 
 
 def _say_model(begun: Begun, console: Console, pack: Pack, device: torch.device) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     Writer = Callable[[Capture, Drawing, Path], list[Path]]
 
-# Adding a format is one module and one line: its name (which is its option) -> what writes it.
+# Adding a format is one module and one line: its name (which is its option) -> what writes it; and if it needs more of a
+# capture than landmarks and parameters, its name in pipeline.settings.OF_THE_MESH.
 FORMATS: Mapping[str, Writer] = {
     "obj": lambda capture, _, folder: write_meshes(capture, folder),
     "depth": lambda capture, _, folder: write_depth(capture, folder),
@@ -29,10 +30,6 @@ FORMATS: Mapping[str, Writer] = {
     "normals": lambda capture, _, folder: write_normals(capture, folder),
     "images": lambda _, drawing, folder: write_images(drawing.photo, folder),
 }
-
-
-# Formats that need more of a capture than landmarks and parameters.
-OF_THE_MESH = frozenset({"obj", "depth", "normals", "images"})
 
 
 def save(capture: Capture, folder: Path, formats: Sequence[str], request: Mapping[str, object]) -> list[Path]:

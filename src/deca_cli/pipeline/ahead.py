@@ -45,7 +45,7 @@ def crew_ahead(
     count = worker_count(len(photos), gpu=gpu, cores=cores, detector=settings.detector)
     if count == 0:
         return None
-    drawing = not gpu or rasterizer == "cpu"
+    drawing = not gpu or rasterizer == "cpu" or settings.of_the_mesh
     start_early(drawing=drawing)
     # The process that workers are copies of loads numpy and the like now, and so does this one for their messages.
     from deca_cli.pipeline.crew import Crew

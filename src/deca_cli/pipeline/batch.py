@@ -77,7 +77,8 @@ def reconstruct(
     """
     pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
-    own = crew or Crew(pace.workers, processes=pace.processes, drawing=decoder.draw_on == "cpu")
+    drawing = decoder.draw_on == "cpu" or settings.of_the_mesh
+    own = crew or Crew(pace.workers, processes=pace.processes, drawing=drawing)
     with own if crew is None else nullcontext():
         flow = _Flow(decoder, settings, output, pace, own, debug)
         try:
@@ -251,8 +252,8 @@ class _Flow:
         return Pinned(parts, self.decoder.device) if self.pace.processes else None
 
     def _light(self, captures: Sequence[Capture]) -> list[Capture]:
-        """Captures without what the worker knows; processes have no GPU of their own, and draw maps on the CPU."""
-        draw_on = "cpu" if self.pace.processes else self.decoder.draw_on
+        """Captures without what the worker knows."""
+        draw_on = self.pace.formats_drawn_on(self.decoder.draw_on)
         return [self.shared.without(capture, draw_on) for capture in captures]
 
     def _finished(self) -> Iterator[Outcome]:

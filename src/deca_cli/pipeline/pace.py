@@ -47,6 +47,14 @@ class Pace:
         """Photos between reading and the end of writing."""
         return (self.groups + 2) * self.group + 2 * self.queued * self.workers
 
+    def formats_drawn_on(self, draw_on: str) -> str:
+        """Where the head is drawn for what is written beside the overlay: processes have no GPU of their own.
+
+        Args:
+            draw_on: device on which overlays are drawn.
+        """
+        return "cpu" if self.processes else draw_on
+
     @staticmethod
     def of(
         device: torch.device,
