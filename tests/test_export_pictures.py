@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 import stand_in
+from deca_cli.export import overlay, view
 from deca_cli.export.capture import Capture, Topology
 from deca_cli.export.depth import depth_map, write_depth
+from deca_cli.export.formats import FORMATS
 from deca_cli.export.landmark_lines import PARTS, draw_landmarks
 from deca_cli.export.landmarks import write_landmarks
 from deca_cli.export.normals import normal_map
 from deca_cli.export.overlay import Drawing, draw, write_overlay
 from deca_cli.export.pictures import PANEL_MAX_SIDE
+from deca_cli.export.view import look
 from deca_cli.photo.read import Photo
 
 PIXELS_PER_METRE = 500.0
@@ -195,3 +198,26 @@ def test_landmark_files_hold_the_same_points(grey, tmp_path):
 
 def test_arkit_coefficients_lie_between_zero_and_one(grey):
     assert list(capture_of(grey).arkit.values()) == [0.5, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(("rows", "drawn"), [(10_000, 1), (20, None)])
+def test_depth_and_normals_are_read_from_one_drawing_of_the_head(grey, tmp_path, monkeypatch, rows, drawn):
+    capture = capture_of(grey)
+    looks = []
+
+    def counted(*given: object) -> object:
+        looks.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(overlay, "look", counted)
+    monkeypatch.setattr(view, "look", counted)
+    monkeypatch.setattr(view, "PIXELS_PER_STRIP", rows * len(grey[0]))
+    depth, normals = depth_map(capture), normal_map(capture)
+    looks.clear()
+    drawing = Drawing(capture)
+    for name in ("depth", "normals"):
+        FORMATS[name](capture, drawing, tmp_path)
+    assert len(looks) == (drawn or 2 * len(view.strips_of(capture, (len(grey[0]), len(grey)))))
+    np.testing.assert_array_equal(np.load(tmp_path / "depth.npy"), depth[0])
+    written = cv2.imread(str(tmp_path / "normals.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(written[..., [2, 1, 0, 3]], normals)

@@ -12,17 +12,23 @@ from deca_cli.export.pictures import PANEL_MAX_SIDE, write_picture
 from deca_cli.export.view import look_in_strips
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
+    from deca_cli.export.view import View
 
 STEP_M = 1e-4  # one step of the 16-bit picture: 0.1 mm
 
 
-def depth_map(capture: Capture) -> tuple[np.ndarray, np.ndarray]:
+def depth_map(capture: Capture, views: Iterable[View] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Depth behind the point of the head that is nearest to the viewer, along the viewing axis.
 
     The scale is that of the model's head, a guess from a single photo: see docs/outputs.md.
+
+    Args:
+        capture: the face.
+        views: the head on the photo's pixels, if it is drawn already.
 
     Returns:
         Metres float32 [H, W], 0 where there is no head, and the mask bool [H, W].
@@ -31,15 +37,15 @@ def depth_map(capture: Capture) -> tuple[np.ndarray, np.ndarray]:
     depth = np.zeros(size[::-1], np.float32)
     mask = np.zeros(size[::-1], np.bool_)
     metres = (capture.vertices_px[:, 2:] - capture.vertices_px[:, 2].min()) / capture.pixels_per_metre
-    for view in look_in_strips(capture, size):
+    for view in views or look_in_strips(capture, size):
         depth[view.region.slices] = view.interpolate(metres, capture.topology.faces)[..., 0]
         mask[view.region.slices] = view.covered
     return depth, mask
 
 
-def write_depth(capture: Capture, folder: Path) -> list[Path]:
+def write_depth(capture: Capture, folder: Path, views: Iterable[View] | None = None) -> list[Path]:
     """Write `depth.png` (16 bit, 0.1 mm a step, 0 = no head), `depth.npy`, `depth_mask.png`, `depth_preview.jpg`."""
-    depth, mask = depth_map(capture)
+    depth, mask = depth_map(capture, views)
     return [
         write_picture(folder / "depth.png", _steps(depth, mask)),
         write_array(folder / "depth.npy", depth),

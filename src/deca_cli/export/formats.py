@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 # capture than landmarks and parameters, its name in pipeline.settings.OF_THE_MESH.
 FORMATS: Mapping[str, Writer] = {
     "obj": lambda capture, _, folder: write_meshes(capture, folder),
-    "depth": lambda capture, _, folder: write_depth(capture, folder),
+    "depth": lambda capture, drawing, folder: write_depth(capture, folder, drawing.views),
     "landmarks": lambda capture, _, folder: write_landmarks(capture, folder),
-    "normals": lambda capture, _, folder: write_normals(capture, folder),
+    "normals": lambda capture, drawing, folder: write_normals(capture, folder, drawing.views),
     "images": lambda _, drawing, folder: write_images(drawing.photo, folder),
 }
 

@@ -15,11 +15,13 @@ from deca_cli.export.closeup import Cut, cut_out, framed, overlay_cut
 from deca_cli.export.landmark_lines import draw_landmarks
 from deca_cli.export.pictures import PANEL_MAX_SIDE, shrink, write_picture, write_row
 from deca_cli.export.shape_picture import draw_shapes
+from deca_cli.export.view import look, strips_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from deca_cli.export.capture import Capture
+    from deca_cli.export.view import View
 
 GAP = 1 / 128  # of a panel's longer side, white, between panels
 
@@ -81,6 +83,13 @@ class Drawing:
     def photo(self) -> Pictures:
         """Panels of the whole photo."""
         return draw(replace(self.capture, layers=None)) if self.cut.close else self.overlay
+
+    @cached_property
+    def views(self) -> list[View] | None:
+        """The head on the photo's pixels; None if it takes several strips, which memory shall not hold together."""
+        size = (self.capture.photo.width, self.capture.photo.height)
+        strips = strips_of(self.capture, size)
+        return [look(self.capture, size, strip) for strip in strips] if len(strips) == 1 else None
 
 
 def write_overlay(drawing: Drawing, folder: Path) -> Path:

@@ -160,8 +160,15 @@ def look(capture: Capture, picture_size: tuple[int, int], region: Region | None 
 
 def look_in_strips(capture: Capture, picture_size: tuple[int, int]) -> Iterator[View]:
     """As `look`, but one strip of rows after another, so that memory does not grow with the photo."""
+    for strip in strips_of(capture, picture_size):
+        yield look(capture, picture_size, strip)
+
+
+def strips_of(capture: Capture, picture_size: tuple[int, int]) -> list[Region]:
+    """The strips of `look_in_strips`."""
     whole = head_region(capture, picture_size)
     rows = max(1, PIXELS_PER_STRIP // max(whole.width, 1))
-    for top in range(whole.top, whole.bottom, rows):
-        strip = Region(whole.left, top, whole.right, min(top + rows, whole.bottom))
-        yield look(capture, picture_size, strip)
+    return [
+        Region(whole.left, top, whole.right, min(top + rows, whole.bottom))
+        for top in range(whole.top, whole.bottom, rows)
+    ]
