@@ -77,13 +77,13 @@ def test_a_full_disk_is_told_as_such_though_an_earlier_photo_was_left_alone_beca
     assert told == [("0", "done"), ("1", "done"), ("3", "ended the run")]
 
 
-def collect(given) -> tuple[list, Exception | None]:
+def collect(given) -> tuple[list, BaseException | None]:
     """Outcomes, and what ended the run."""
     outcomes = []
     try:
         for outcome in given:
             outcomes.append(outcome)  # noqa: PERF402 - what came before the exception counts
-    except Exception as error:  # noqa: BLE001 - handed back
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - handed back
         return outcomes, error
     return outcomes, None
 
@@ -170,11 +170,12 @@ def test_ctrl_c_while_a_crash_is_looked_into_leaves_nothing_to_wait_for(monkeypa
 
     with Crew(1, processes=True) as crew:
         pending = [crew.post(0, [Echo(Path(f"{name}.png"))])[0] for name in ("deadly", "b", "c")]
-        assert all(crew.has(one) for one in pending)
         monkeypatch.setattr(Crew, "_next_alone", interrupted)
         with pytest.raises(KeyboardInterrupt):
             take_for_ever(crew)
-        assert not any(crew.has(one) for one in pending)
+        crew.slate.stop()
+        crew.settle()
+        assert not any(one.done for one in pending)
 
 
 def take_for_ever(crew) -> None:
@@ -183,6 +184,46 @@ def take_for_ever(crew) -> None:
 
 
 @WITH_PROCESSES
+@pytest.mark.parametrize("lost", ["answer", "request"])
+def test_ctrl_c_that_loses_a_message_leaves_nothing_to_wait_for(photos, decoder, tmp_path, lost):
+    (tmp_path / "out").mkdir()
+    pace = Pace(batch_size=4, group=2, groups=1, workers=2, processes=False)
+    with Crew(2, processes=False) as crew:
+        ask, take = crew.workers[0].ask, crew.take
+
+        def ask_in_vain(pending) -> None:
+            worker = crew.workers[0]
+            if (
+                any(isinstance(one.request, bench.Save) for one in pending.values())
+                and worker.ask is ask_in_vain
+            ):
+                del worker.ask
+                worker.asked |= pending
+                raise KeyboardInterrupt
+            ask(pending)
+
+        def take_in_vain(*, wait) -> bool:
+            while wait and crew.workers[0].asked and crew.take is take_in_vain:
+                worker, message = crew.replies.get()
+                if any(isinstance(worker.asked[ticket].request, bench.Save) for ticket, *_ in message):
+                    del crew.take
+                    raise KeyboardInterrupt
+                crew.replies.put((worker, message))
+                break
+            return take(wait=wait)
+
+        if lost == "request":
+            crew.workers[0].ask = ask_in_vain
+        else:
+            crew.take = take_in_vain
+        outcomes, ending = collect(
+            reconstruct(photos, decoder, Settings(), tmp_path / "out", pace=pace, crew=crew)
+        )
+    assert isinstance(ending, KeyboardInterrupt)
+    assert len(outcomes) < len(photos)
+    assert all(outcome.status == "done" for outcome in outcomes)
+
+
 def test_what_a_gone_worker_is_asked_after_the_end_is_answered_at_once():
     with Crew(1, processes=True) as crew:
         [deadly] = crew.post(0, [Echo(Path("deadly.png"))])

@@ -277,8 +277,7 @@ class _Flow:
         In order, too; what was not begun is not given out.
         """
         self.crew.slate.stop()
-        while any(task.saving is not None and self.crew.has(task.saving) for task in self.flying):
-            self.crew.take(wait=True)
+        self.crew.settle()
         self.crew.take(wait=False)  # the last words of workers that are gone
         for task in self.flying:
             if task.over and not task.not_begun:

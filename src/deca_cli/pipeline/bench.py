@@ -230,7 +230,18 @@ class Drop:
         bench.photos.pop(self.number, None)
 
 
-Request = Shared | Sight | Search | Cut | Save | Drop
+@dataclass(frozen=True)
+class Echo:
+    """Nothing; whoever answers has done all that it was asked before."""
+
+    quick, begins = False, True
+    path = None
+
+    def run(self, _bench: Bench) -> None:
+        """Do nothing."""
+
+
+Request = Shared | Sight | Search | Cut | Save | Drop | Echo
 
 
 def detector_of(settings: Settings) -> str | None:

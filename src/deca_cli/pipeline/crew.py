@@ -14,7 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DeviceError, InputError
-from deca_cli.pipeline.bench import Drop, Shared, Sight, detector_of
+from deca_cli.pipeline.bench import Drop, Echo, Shared, Sight, detector_of
 from deca_cli.pipeline.forks import start_early
 from deca_cli.pipeline.slate import Slate
 from deca_cli.pipeline.stopped import StoppedError
@@ -93,13 +93,19 @@ class Crew:
             worker.ask(pending)
         return list(pending.values())
 
-    def has(self, pending: Pending) -> bool:
-        """Whether somebody alive is still to answer it."""
-        return any(
-            pending in worker.asked.values()
-            for worker in (*self.workers, self.alone)
-            if worker is not None and not worker.gone
-        )
+    def settle(self) -> None:
+        """After the slate says stop: take the answers of all that workers do yet.
+
+        Ctrl-C may have come between asking and sending, or between an answer's arrival and its being heard. What was
+        lost then is not waited for: each worker is asked one thing more, which it answers last.
+        """
+        echoes = []
+        for worker in (*self.workers, self.alone):
+            if worker is not None and not worker.gone:
+                echoes.append(Pending(Echo()))
+                worker.ask({next(self.tickets): echoes[-1]})
+        while not all(echo.done for echo in echoes):
+            self.take(wait=True)
 
     def take(self, *, wait: bool) -> bool:
         """Take all answers that are there, perhaps after waiting for the first; whether there was one.

@@ -7,8 +7,10 @@ import pickle
 import signal
 import sys
 import traceback
+from contextlib import suppress
+from heapq import heappop, heappush
 from itertools import count
-from queue import PriorityQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -65,17 +67,22 @@ class Waiting:
     """Messages that wait for a worker: what brings photos to their end comes before what begins new ones."""
 
     def __init__(self) -> None:
-        self.queue: PriorityQueue[tuple[int, int, Asked | None]] = PriorityQueue()
+        self.inbox: SimpleQueue[Asked | None] = SimpleQueue()  # Ctrl-C cannot break off putting something in
         self.numbers = count()
+        self.sorted: list[tuple[int, int, Asked | None]] = []  # a heap, of the one who gets alone
 
     def put(self, message: Asked | None) -> None:
         """Let it wait; None, after which nothing comes, behind everything."""
-        rank = 2 if message is None else int(message[0][1].begins)
-        self.queue.put((rank, next(self.numbers), message))
+        self.inbox.put(message)
 
     def get(self) -> Asked | None:
         """The next one."""
-        return self.queue.get()[2]
+        with suppress(Empty):
+            while True:
+                message = self.inbox.get(block=not self.sorted)
+                rank = 2 if message is None else int(message[0][1].begins)
+                heappush(self.sorted, (rank, next(self.numbers), message))
+        return heappop(self.sorted)[2]
 
 
 def serve(connection: Connection, slate: Slate) -> None:
