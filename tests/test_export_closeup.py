@@ -6,7 +6,8 @@ import pytest
 
 from deca_cli.export.closeup import HIGH, LOW, cut_out, framed, overlay_cut
 from deca_cli.export.formats import save
-from deca_cli.export.overlay import Drawing, draw
+from deca_cli.export.overlay import Drawing, draw, write_overlay
+from deca_cli.export.pictures import PANEL_MAX_SIDE
 from test_export_pictures import capture_of
 
 
@@ -105,6 +106,31 @@ def test_beside_the_enlarged_part_a_panorama_is_shown_in_part_of_the_height(smal
     assert (photo[0] == 255).all()
     assert (photo[-1] == 255).all()
     assert (photo[len(photo) // 2, :100] == 0).all()
+
+
+@pytest.mark.parametrize("height", [800, 1100])
+def test_a_face_taller_than_a_panorama_fills_a_panel_that_is_not_too_wide(height, tmp_path):
+    """Wider ones would be shrunk when they are drawn, but not the photo beside them nor the GPU's drawing."""
+    rows, columns = np.indices((height, 6 * height))
+    wide = np.stack([columns // 26, rows // 5, np.full_like(rows, 90)], axis=2).astype(np.uint8)
+    face = capture_of(wide, centre=(3.0 * height, 0.5 * height), scale=8.6 * height)
+    drawing = Drawing(face)
+    cut = drawing.cut
+    assert cut.close
+    assert cut.region.width > 2 * height
+    assert 2040 < cut.size[0] <= PANEL_MAX_SIDE
+    assert cut.size[0] / cut.size[1] == pytest.approx(cut.region.width / cut.region.height, rel=0.002)
+    panels = drawing.overlay.panels().values()
+    assert {panel.shape for panel in panels} == {(cut.size[1], cut.size[0], 3)}
+    overlay = cv2.imread(str(write_overlay(drawing, tmp_path)))[..., ::-1]
+    row = np.concatenate([framed(wide, cut), *(with_gap(panel, cut) for panel in panels)], axis=1)
+    assert overlay.shape == row.shape
+    assert np.abs(overlay.astype(int) - row).mean() < 3  # JPEG
+
+
+def with_gap(panel, cut):
+    """A panel after the white columns that part it from the one before."""
+    return np.pad(panel, ((0, 0), (overlay_gap(cut), 0), (0, 0)), constant_values=255)
 
 
 def overlay_gap(cut):

@@ -246,13 +246,19 @@ def test_pictures_are_shrunk_only_where_they_are_larger():
     assert shrink(picture, 50).shape == (20, 50, 3)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, which takes no folders")
 def test_pictures_are_written_side_by_side_with_white_between_them(tmp_path):
     random = np.random.default_rng(0)
     one, two, three = (random.integers(0, 255, (7, width, 3), np.uint8) for width in (5, 9, 1))
     row = cv2.imread(str(write_row(tmp_path / "row.png", [one, two[:, ::-1], three], 2)))[..., ::-1]
     gap = np.full((7, 2, 3), 255, np.uint8)
     np.testing.assert_array_equal(row, np.concatenate([one, gap, two[:, ::-1], gap, three], axis=1))
+
+
+@pytest.mark.parametrize("odd", [np.zeros((6, 9, 3), np.uint8), np.zeros((7, 9, 3), np.float32)])
+def test_pictures_that_do_not_fit_into_one_row_are_refused(tmp_path, odd):
+    with pytest.raises(ValueError, match="of one height"):
+        write_row(tmp_path / "row.png", [np.zeros((7, 5, 3), np.uint8), odd], 2)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -271,6 +277,7 @@ def test_a_picture_of_another_size_shows_the_same(size):
     np.testing.assert_array_equal(picture, original)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, which takes no folders")
 def test_a_place_that_takes_no_folders_is_said_to_be_one():
     with pytest.raises(OutputError, match="the folder above does not take new folders; choose another one"):
         make_folder(Path("/proc/foo"))

@@ -28,7 +28,7 @@ class Cut:
     """A part of the photo and the size at which it is drawn."""
 
     region: Region  # pixels of the photo
-    size: tuple[int, int]  # width, height of the picture
+    size: tuple[int, int]  # width, height of the picture, at most `PANEL_MAX_SIDE` each
     close: bool  # whether it is less than the photo
 
 
@@ -48,7 +48,8 @@ def overlay_cut(landmarks_px: np.ndarray, photo_size: tuple[int, int]) -> Cut:
     region = region_of(middle - half, middle + half, photo_size)
     if min(region.width, region.height) <= SLIM * 2 * half:  # all but a strip of the face is outside
         return whole
-    rows = min(max(region.height, LOW), HIGH)
+    widest = PANEL_MAX_SIDE * region.height // region.width  # rows at which it is as wide as a panel may be
+    rows = min(max(region.height, LOW), HIGH, widest)
     return Cut(region, (max(1, round(rows * region.width / region.height)), rows), close=True)
 
 

@@ -46,9 +46,14 @@ def write_row(path: Path, pictures: Sequence[np.ndarray], gap: int) -> Path:
 
     Raises:
         OutputError: it cannot be encoded or written.
+        ValueError: the pictures differ in height or are not uint8.
     """
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
     row = np.empty((pictures[0].shape[0], width, 3), np.uint8)
+    for picture in pictures:  # OpenCV would write one that does not fit elsewhere, and say nothing
+        if picture.dtype != row.dtype or picture.shape[0] != row.shape[0]:
+            found = ", ".join(f"{each.dtype} {each.shape}" for each in pictures)
+            raise ValueError(f"pictures in one row must be uint8 and of one height, not {found}")
     left = 0
     for picture in pictures:
         right = left + picture.shape[1]
