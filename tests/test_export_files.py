@@ -13,13 +13,13 @@ import pytest
 
 from deca_cli.errors import OutputError
 from deca_cli.export import names as naming
-from deca_cli.export.atomic import check_writable, make_folder, write_bytes, write_file
+from deca_cli.export.atomic import check_writable, make_folder, write_arrays, write_bytes, write_file
 from deca_cli.export.names import MAX_BYTES, result_names
-from deca_cli.export.npz import to_npz
 from deca_cli.export.obj import write_mtl, write_obj
 from deca_cli.export.owner import claim_folder, is_owned_by
 from deca_cli.export.params import as_stored, to_json
 from deca_cli.export.pictures import resized, shrink, write_row
+from deca_cli.npz import to_npz
 
 
 def names(folder, *photos: str, output="out"):
@@ -226,8 +226,8 @@ def test_an_npz_is_read_by_numpy_and_is_a_whole_zip_file(tmp_path):
         "path": np.asarray("a" * 300),
         "many": np.zeros((1,) * 30, np.uint8),
     }
-    path = tmp_path / "a.npz"
-    path.write_bytes(to_npz(arrays))
+    path = write_arrays(tmp_path / "a.npz", arrays)
+    assert path.read_bytes() == to_npz(arrays)
     with np.load(path, allow_pickle=False) as read:
         assert read.files == list(arrays)
         for name, array in arrays.items():

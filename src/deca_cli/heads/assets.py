@@ -97,7 +97,7 @@ def save_head(
     check_head(assets)
     if albedo is not None:
         check_albedo(albedo)
-    npz.write_arrays(path, npz.to_arrays(assets, albedo, compact=compact), compress=compact)
+    npz.write_head_arrays(path, npz.to_arrays(assets, albedo, compact=compact), compress=compact)
 
 
 def load_head(path: Path) -> tuple[HeadAssets, AlbedoAssets | None]:
@@ -109,7 +109,7 @@ def load_head(path: Path) -> tuple[HeadAssets, AlbedoAssets | None]:
     from deca_cli.heads import npz
     from deca_cli.heads.checks import check_albedo, check_head
 
-    assets, albedo = npz.from_arrays(npz.read_arrays(path), path)
+    assets, albedo = npz.from_arrays(npz.read_head_arrays(path), path)
     check_head(assets, path)
     if albedo is not None:
         check_albedo(albedo, path)

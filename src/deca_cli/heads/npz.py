@@ -110,7 +110,7 @@ def _take(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray
     return arrays[name]
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool) -> None:
+def write_head_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool) -> None:
     """Write a ``.npz`` in one step: either the whole file appears at `path` or nothing changes.
 
     Raises:
@@ -134,7 +134,7 @@ def _npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_head_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of a ``.npz`` file; object arrays are refused.
 
     Raises:
@@ -157,7 +157,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def fingerprint(path: Path) -> str:
     """sha256 over the names, types, shapes and values of all arrays, independent of compression."""
     digest = hashlib.sha256()
-    for name, array in sorted(read_arrays(path).items()):
+    for name, array in sorted(read_head_arrays(path).items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
