@@ -22,7 +22,7 @@ LEAST_SKIN = 120  # texels of a quarter of them that must be seen well to know i
 # From here on ears are doubtful, and from there on they are none; differences of the share of red from that of the face.
 # Ears are redder than cheeks, and light shines through them.
 PALER, REDDER = (0.06, 0.09), (0.16, 0.22)
-EAR_LIGHT = (0.5, 1.0)  # of a guessed ear, over that of the face
+EAR_LIGHT = (0.8, 1.0)  # of a guessed ear, over that of the face: hair beside it is no shade
 DARKER = (0.35, 0.2)  # brightness, as a share of that of the darker skin
 
 
