@@ -229,6 +229,21 @@ def test_a_batch_grows_again_when_memory_was_there_for_a_while():
     assert batches.size == batches.asked == 4
 
 
+def test_batches_of_compiled_networks_stay_at_the_size_that_worked():
+    limit = [25]
+
+    def work(part: slice) -> list[int]:
+        if part.stop - part.start > limit[0]:
+            raise torch.OutOfMemoryError("no")
+        return list(range(part.start, part.stop))
+
+    batches = Batches(100, grows=False)
+    batches.run(work, 100)
+    limit[0] = 100
+    batches.run(work, 25 * 50)
+    assert batches.size == 25
+
+
 def test_one_that_grew_in_vain_waits_longer_before_it_tries_again():
     asked: list[int] = []
 

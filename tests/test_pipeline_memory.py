@@ -1,5 +1,6 @@
 """The GPU's memory that runs out before the first photo."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from deca_cli.cli import reconstruct_setup
 from deca_cli.errors import DeviceError
 from deca_cli.networks.preprocessing import Preprocessing
-from deca_cli.pipeline.memory import room_for
+from deca_cli.pipeline.memory import release, room_for
 from deca_cli.pipeline.pace import Pace
 from deca_cli.pipeline.start import warm_up
 
@@ -54,6 +55,21 @@ def test_networks_that_cannot_be_compiled_are_not_tried_smaller():
     with pytest.raises(DeviceError, match="leave --compile out"):
         warm_up(networks, 4)
     assert networks.asked == [4]
+
+
+def test_what_the_rasteriser_keeps_is_given_back_before_torch_gives_back_what_it_keeps(monkeypatch):
+    told = []
+    rooms = SimpleNamespace(drop=lambda: told.append("rooms"))
+    drawing = SimpleNamespace(rooms_of=lambda index: told.append(index) or rooms)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("torch"))
+    monkeypatch.delitem(sys.modules, "deca_cli.render.cuda_draw", raising=False)
+    release()
+    assert told == ["torch"]
+    monkeypatch.setitem(sys.modules, "deca_cli.render.cuda_draw", drawing)
+    release()
+    assert told == ["torch", 3, "rooms", "torch"]
 
 
 @pytest.mark.parametrize("error", SHORT)

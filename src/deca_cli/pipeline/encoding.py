@@ -31,13 +31,18 @@ BYTES_PER_CROP = 96 * 2**20  # two ResNet-50 and all maps of a head at 224 pixel
 class Batches:
     """Runs work in batches of a size that shrinks when memory runs out, and grows again when it was there for a while.
 
-    Attributes:
+    Args:
         size: crops that go through the networks together.
+        grows: whether it does; not where networks are compiled, which they would be for every size on the way.
+
+    Attributes:
+        size: what it is now.
         asked: what it was at the beginning.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, grows: bool = True) -> None:
         self.size = self.asked = size
+        self.grows = grows
         self.largest = 0  # that memory has held since it last ran out
         self.good = 0  # full batches in a row that memory held
         self.patience = GOOD_IN_A_ROW  # so many of them before a larger one is tried
@@ -69,7 +74,7 @@ class Batches:
     def _held(self, taken: int) -> None:
         """After a batch that memory held: perhaps it holds more by now."""
         self.largest = max(self.largest, taken)
-        if taken < self.size or self.size == self.asked:
+        if taken < self.size or self.size == self.asked or not self.grows:
             return
         self.good += 1
         if self.good >= self.patience:

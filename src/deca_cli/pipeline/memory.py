@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,13 @@ def too_small(what: str, error: BaseException) -> DeviceError:
 
 
 def release() -> None:
-    """Give back what torch keeps for later; outside of a handler, as an exception's traceback keeps tensors."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    """Give back what torch and the rasteriser keep for later; outside of a handler, whose traceback keeps tensors."""
+    if not torch.cuda.is_available():
+        return
+    drawing = sys.modules.get("deca_cli.render.cuda_draw")  # without it nothing has been drawn
+    if drawing is not None:
+        drawing.rooms_of(torch.cuda.current_device()).drop()
+    torch.cuda.empty_cache()
 
 
 @contextmanager
