@@ -1,9 +1,11 @@
 """Layers of overlays that go to worker processes through shared memory."""
 
 import gc
+import mmap
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ from deca_cli.pipeline.batch import reconstruct
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.pace import Pace
+from deca_cli.pipeline.pages import Pages
 from deca_cli.pipeline.pinned import Pinned
 from deca_cli.pipeline.settings import Settings
 from deca_cli.pipeline.sheets import Sheets
@@ -193,6 +196,27 @@ def test_what_is_pinned_is_ordinary_memory_again_in_the_end(monkeypatch, most):
     assert runtime.held == []
 
 
+def test_a_gpu_in_trouble_is_not_told_by_the_thread_that_pins(monkeypatch):
+    def broken() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    monkeypatch.setattr(torch.cuda, "cudart", broken)
+    pinned = Pinned([np.zeros(8)], torch.device("cuda"))
+    pinned.close()
+    assert (pinned.done, told) == ([], [])
+
+
+@pytest.mark.parametrize("side", [224, 225])
+def test_crops_and_sheets_share_no_page_of_memory_so_each_can_be_pinned(slate, side):
+    pages = Pages(slate, 3, 2, side)
+    memory = Sheets(slate, slate.end_of_crops, 5000).memory
+    first, other = (array.__array_interface__["data"][0] for array in (pages.crops, memory))
+    assert (first % mmap.PAGESIZE, other % mmap.PAGESIZE) == (0, 0)
+    assert slate.end_of_crops <= Sheets(slate, slate.end_of_crops, 5000).start
+
+
 @pytest.mark.cuda
 @needs_gpu
 def test_the_gpu_reads_and_writes_pinned_memory_and_results_stay_the_same(tmp_path, monkeypatch, photos):
@@ -204,7 +228,7 @@ def test_the_gpu_reads_and_writes_pinned_memory_and_results_stay_the_same(tmp_pa
     def pin(*given: object) -> Pinned:
         pinned.append(Pinned(*given))
         pinned[-1].thread.join()
-        assert len(pinned[-1].done) == len(pinned[-1].parts) > PACE.groups
+        assert len(pinned[-1].done) == len(pinned[-1].parts) == 2
         assert all(torch.from_numpy(part).is_pinned() for part in pinned[-1].done)
         return pinned[-1]
 

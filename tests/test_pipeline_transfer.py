@@ -1,9 +1,12 @@
 """From the device of the networks to arrays."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from deca_cli.pipeline import transfer
 from deca_cli.pipeline.transfer import apart, joined, to_host
 from render_scenarios import needs_gpu
 
@@ -31,6 +34,37 @@ def check(arrays, tensors) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_tensors_of_any_kind_become_the_same_arrays(device):
     check(to_host(some(device)), some())
+
+
+class OnGpu(torch.Tensor):
+    """Says that it is on a GPU."""
+
+    is_cuda = True
+
+
+def test_memory_that_a_gpu_writes_to_is_kept_until_it_has_done_so_even_if_something_fails(monkeypatch):
+    free, waited = [], []
+
+    class Given:
+        content = np.zeros((1, 2, 4, 4), np.uint8)
+
+        def __del__(self) -> None:
+            free.append(len(waited))
+
+    def take(_shape) -> Given:
+        if given:
+            raise MemoryError
+        given.append(1)
+        return Given()
+
+    given: list[int] = []
+    monkeypatch.setattr(transfer, "wait_for_gpu", waited.append)
+    picture = torch.ones(1, 2, 4, 4, dtype=torch.uint8).as_subclass(OnGpu)
+    try:
+        transfer.fetch_pictures([picture, picture], SimpleNamespace(take=take))
+    except MemoryError as error:
+        error.__traceback__ = None
+    assert free == [1]
 
 
 def test_bytes_of_many_tensors_in_one_are_told_apart_and_lie_as_their_type_wants_them():

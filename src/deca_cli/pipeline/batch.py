@@ -120,9 +120,8 @@ class _Flow:
         if pace.processes and decoder.draw_on != "cpu":
             self.decoder = replace(decoder, sheets=Sheets(crew.slate, crew.slate.end_of_crops))
         self.pinned: Pinned | None = None
-        self.fitting = Fitting(
-            decoder.pack, settings, crew, pages, Batches(pace.batch_size), self.detector, pace.padded
-        )
+        encoding = Batches(pace.batch_size, grows=not pace.padded)
+        self.fitting = Fitting(decoder.pack, settings, crew, pages, encoding, self.detector, pace.padded)
         self.decoding = Batches(decode_size(decoder.device, pace.batch_size))
         self.shared = Shared(decoder.topology, *decoder.detail_topology)
         crew.teach(self.shared)
@@ -158,8 +157,9 @@ class _Flow:
         begun = False
         while self.waiting and (not self.flying or len(self.flying) < self.most_flying):
             task = self.waiting[0]
-            if earlier is not None:
+            if earlier is not None and not task.looked_up:
                 task.outcome = earlier.outcome(task.path, self.output / task.names[0])
+                task.looked_up = True
             if task.outcome is None and not self._let_read(task):
                 return begun
             self.waiting.popleft()
@@ -248,7 +248,7 @@ class _Flow:
     def _pin(self) -> Pinned | None:
         """Pin what workers share with the GPU; threads share nothing."""
         sheets = self.decoder.sheets
-        parts = [page.images for page in self.pages.every] + ([] if sheets is None else [sheets.memory])
+        parts = [self.pages.crops] + ([] if sheets is None else [sheets.memory])
         return Pinned(parts, self.decoder.device) if self.pace.processes else None
 
     def _light(self, captures: Sequence[Capture]) -> list[Capture]:

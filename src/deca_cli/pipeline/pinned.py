@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ class Pinned:
     Where a system does not allow it, copies stay what they are: slower, and no different in what they bring.
 
     Args:
-        parts: contiguous arrays that begin on a page of memory each; a copy lies within one of them.
+        parts: contiguous arrays that begin on a page of memory each and share none; a copy lies within one of them.
         device: the GPU.
     """
 
@@ -29,8 +30,12 @@ class Pinned:
         self.parts, self.device = parts, device
         self.done: list[np.ndarray] = []
         self.ending = False
-        self.thread = Thread(target=self._pin, name="pin", daemon=True)
+        self.thread = Thread(target=self._try_to_pin, name="pin", daemon=True)
         self.thread.start()
+
+    def _try_to_pin(self) -> None:
+        with suppress(RuntimeError):  # of CUDA; whoever uses the GPU next tells what is wrong with it
+            self._pin()
 
     def _pin(self) -> None:
         runtime = torch.cuda.cudart()

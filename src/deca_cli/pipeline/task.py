@@ -31,6 +31,7 @@ class Task:
     names: Sequence[str]
     pixel_bytes: int | None = None  # None until somebody has asked
     clock: Clock = field(default_factory=Clock)
+    looked_up: bool = False  # whether an earlier run may have finished it
     outcome: Outcome | None = None  # known without any work
     error: BaseException | None = None
     worker: int = -1  # who has the photo

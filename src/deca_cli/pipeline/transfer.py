@@ -63,16 +63,20 @@ def fetch_pictures(pictures: Sequence[Tensor], sheets: Sheets | None) -> list[Fe
         return fetched_one_by_one(pictures)
     on_gpu = pictures[0].is_cuda
     fetched = []
-    for picture in pictures:
-        sheet = None if sheets is None else sheets.take(tuple(picture.shape))
-        if sheet is None:
-            there = torch.empty(picture.shape, dtype=torch.uint8, pin_memory=on_gpu)
-        else:
-            there = torch.from_numpy(sheet.content)
-        there.copy_(picture, non_blocking=True)
-        fetched.append(Fetched(there.numpy(), sheet))
-    if on_gpu:
-        wait_for_gpu(pictures[0].device)
+    try:
+        for picture in pictures:
+            sheet = None if sheets is None else sheets.take(tuple(picture.shape))
+            if sheet is None:
+                there = torch.empty(picture.shape, dtype=torch.uint8, pin_memory=on_gpu)
+            else:
+                there = torch.from_numpy(sheet.content)
+            there.copy_(picture, non_blocking=True)
+            fetched.append(Fetched(there.numpy(), sheet))
+    finally:
+        if on_gpu:
+            wait_for_gpu(
+                pictures[0].device
+            )  # in any case: sheets are given up afterwards, and are anybody's then
     return fetched
 
 
