@@ -70,9 +70,10 @@ def test_processes_draw_further_formats_on_the_cpu_and_threads_where_overlays_ar
 
 
 @pytest.mark.parametrize(
-    ("photos", "gpu", "workers"), [(0, True, 0), (1, True, 1), (9, True, 2), (15, False, 0), (16, False, 4)]
+    ("photos", "gpu", "workers"),
+    [(0, True, 0), (1, True, 1), (9, True, 9), (99, True, 16), (15, False, 0), (16, False, 4)],
 )
-def test_a_gpu_gets_a_process_beside_it_even_for_one_photo(photos, gpu, workers):
+def test_a_gpu_gets_a_process_beside_it_for_every_photo_as_far_as_cores_go(photos, gpu, workers):
     assert worker_count(photos, gpu=gpu, cores=16, detector="lbp") == workers
 
 

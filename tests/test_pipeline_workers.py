@@ -1,6 +1,8 @@
 """What must not depend on who does the work: the bytes of results, workers that begin ahead, and short memory."""
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from threading import Event
@@ -20,6 +22,7 @@ from deca_cli.pipeline.bench import Save, Sight
 from deca_cli.pipeline.captures import Decoder
 from deca_cli.pipeline.crew import Crew
 from deca_cli.pipeline.pace import Pace
+from deca_cli.pipeline.resume import Earlier
 from deca_cli.pipeline.settings import Settings
 
 BOX = (60.0, 40.0, 140.0, 130.0)
@@ -128,6 +131,27 @@ def test_photos_are_looked_at_while_more_than_usual_that_began_ahead_are_fitted(
         )
         run(photos, decoder, tmp_path / "out", pace=narrow, crew=crew)
     assert in_time == [True]
+
+
+def test_whether_a_photo_is_finished_is_asked_once_however_long_it_waits(
+    photos, decoder, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(Earlier, "outcome", lambda _self, path, _folder: asked.append(path))
+    narrow = replace(PACE, group=1, groups=1, workers=1, queued=1)
+    run(photos, decoder, tmp_path / "out", replace(GIVEN, resume=True), narrow)
+    assert asked == photos
+
+
+def test_a_worker_that_loads_torch_later_uses_one_core_then():
+    code = (
+        "from deca_cli.pipeline.serve import _begin\n"
+        "_begin()\n"
+        "import torch\n"
+        "assert torch.get_num_threads() == 1\n"
+    )
+    cores = {"OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | cores, timeout=60)
 
 
 @pytest.mark.skipif(not hasattr(os, "getpriority"), reason="niceness is of POSIX")

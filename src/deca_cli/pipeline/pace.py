@@ -18,7 +18,7 @@ CROPS_A_PHOTO = 4  # that go through the encoder in the first round, roughly; th
 GROUP_ON_GPU, GROUP_ON_CPU = 64, 4  # photos
 GROUPS_WITH_PROCESSES = 3  # being fitted, each at another point, so that nobody waits
 CORES_FOR_PROCESSES = 4  # from so many cores on threads would wait for Python's lock
-PHOTOS_A_PROCESS = 4  # at least; starting processes takes a second
+PHOTOS_A_PROCESS = 4  # at least, where the CPU does everything; beside a GPU none waits for another
 MOST_PROCESSES = 32
 MOST_THREADS = 8
 GPU_LIKELY = ("/dev/nvidiactl", "/dev/dxg")  # one of these is there if torch may find a GPU
@@ -114,6 +114,7 @@ def worker_count(photos: int, *, gpu: bool, cores: int | None = None, detector: 
         return 0
     if sys.platform == "win32" or choose_detector(detector).name != LBP:
         return 0
+    if gpu:
+        return min(cores, MOST_PROCESSES, photos)
     # With the networks on the CPU half of the cores are theirs.
-    own = cores if gpu else max(1, cores // 2)
-    return max(1, min(own, MOST_PROCESSES, photos // PHOTOS_A_PROCESS))
+    return max(1, min(cores // 2, MOST_PROCESSES, photos // PHOTOS_A_PROCESS))

@@ -119,11 +119,12 @@ def serve(connection: Connection, slate: Slate) -> None:
 def _begin() -> None:
     """One thread each, behind the main process, which must never wait; and Ctrl-C is for that to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import cv2
-
     if hasattr(os, "nice"):
         os.nice(BEHIND)
-
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    else:
+        os.environ["OMP_NUM_THREADS"] = "1"  # for when it is loaded
+    import cv2
+
     cv2.setNumThreads(1)
