@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 # Of a zip file whose entries are stored as they are, all of 1980-01-01 (the earliest day that it can tell) and of
 # files that only their owner may write: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.
 VERSION, DAY, UNIX, RIGHTS = 20, 33, 3 << 8, 0o600 << 16
-ENTRY = struct.Struct(
-    "<4s5H3I2H"
-)  # mark, version, flags, method, time, day, sum, sizes, lengths of name and extra
+# An entry: mark, version, flags, method, time, day, sum, sizes, lengths of name and extra.
+ENTRY = struct.Struct("<4s5H3I2H")
 CATALOGUED = struct.Struct("<4s6H3I5H2I")
 END = struct.Struct("<4s4H2IH")
 

@@ -34,9 +34,8 @@ CPU_BATCH, GPU_BATCH = 2, 32  # on a CPU more would not fit its caches
 GPU_SAMPLES = (
     GPU_BATCH * 1024**2
 )  # drawn at once on a GPU at most, about 5 GB: 32 frames of 512 with four samples a pixel
-SMOOTH_UP_TO = (
-    1_000_000  # pixels of a panel up to which edges are smoothed by four samples a pixel, unless asked for
-)
+# Pixels of a panel up to which edges are smoothed by four samples a pixel, unless asked for.
+SMOOTH_UP_TO = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)

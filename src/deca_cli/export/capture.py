@@ -26,9 +26,8 @@ class Topology:
     mirror_vertices: np.ndarray | None  # int64 [V], the vertex across the symmetry plane
     clay_light: np.ndarray | None = None  # float32 [V], see export.clay; None: drawn as the release does
     facing_limit: np.ndarray | None = None  # likewise
-    skin_and_ears: np.ndarray | None = (
-        None  # float32 [V, 2], see export.ears; None: what ears show is taken for ears
-    )
+    # float32 [V, 2], see export.ears; None: what ears show is taken for ears.
+    skin_and_ears: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

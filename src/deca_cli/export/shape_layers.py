@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from deca_cli.export.capture import Capture
     from deca_cli.export.view import View
 
-SMOOTH_BELOW = (
-    4_000_000  # pixels of the doubled region up to which edges are smoothed by drawing at twice the size
-)
+# Pixels of the doubled region up to which edges are smoothed by drawing at twice the size.
+SMOOTH_BELOW = 4_000_000
 SIDE_STEP = 256  # heads that are drawn together get squares whose side is a multiple of this
 SHADED = 0.97  # normals shorter than this belong to what is behind lips and lids
 MOST_PIXELS = 2**23  # of these squares at a time; each pixel takes about 150 bytes on the way

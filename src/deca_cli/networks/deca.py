@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from deca_cli.networks.encoder import Encoder
     from deca_cli.networks.preprocessing import Preprocessing
 
-VISIBLE_BELOW = (
-    0.1  # n_z of the camera-facing normal up to which a landmark counts as seen (spec section 6.9)
-)
+# n_z of the camera-facing normal up to which a landmark counts as seen (spec section 6.9).
+VISIBLE_BELOW = 0.1
 
 
 @dataclass(frozen=True, eq=False)

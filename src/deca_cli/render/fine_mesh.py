@@ -11,9 +11,8 @@ from torch import Tensor
 from deca_cli.errors import ModelError
 from deca_cli.render.uv import UvChart, sample_mesh
 
-STEPS = (
-    4  # parts of every edge; sixteen small triangles for a large one, edges of about a millimetre on the face
-)
+# Parts of every edge; sixteen small triangles for a large one, edges of about a millimetre on the face.
+STEPS = 4
 ROUND = 0.75  # how much of the way to the tangent planes; the authors' choice
 REACH = 1 / 8  # of the chart's side: how far from a point outside its pieces the nearest texel may be
 

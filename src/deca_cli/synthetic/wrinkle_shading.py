@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 CAVITY_DEPTH = 0.0006  # metres: at that depth a valley is darkened by CAVITY_SHADE
 CAVITY_SHADE = 0.42
-STEEPEST = (
-    1.0  # slopes approach it: where the coarse skin is squeezed, steeper ones would flicker between pixels
-)
+# Slopes approach it: where the coarse skin is squeezed, steeper ones would flicker between pixels.
+STEEPEST = 1.0
 
 
 class SurfaceFrames:

@@ -38,9 +38,8 @@ class LossWeights:
     slope: float = 3.0  # tangent of the angle by which the normal turns, between neighbouring texels
     normals: float = 60.0  # angle between the normals of the surfaces, radians, mean over the face
     detail_code: float = 0.001
-    flip: float = (
-        0.0  # times the weights above: mirrored pictures must get mirrored answers; 0 = not computed
-    )
+    # Times the weights above: mirrored pictures must get mirrored answers; 0 = not computed.
+    flip: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,8 @@ class Record:
     frame: int | None = None  # of a video
     to_source: tuple[float, float, float] | None = None  # source pixel = [0] * stored pixel + [1], [2]
     quality: Mapping[str, float] = field(default_factory=dict)
-    at: tuple[int, ...] | None = (
-        None  # in a tar: shard, offset and length of picture, offset and length of mask
-    )
+    # In a tar: shard, offset and length of picture, offset and length of mask.
+    at: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:

@@ -52,9 +52,8 @@ class DataSettings:
     scale_max: float = 1.8
     trans_scale: float = 0.0  # largest shift of the crop in sides of that box, each way
     box_side: str = "mean"  # of that box: `mean` of width and height, or `max`; as the model pack says
-    pixel_offset: float = (
-        0.0  # of the labels, as the model pack says: 0 repeats the official half-pixel shift
-    )
+    # Of the labels, as the model pack says: 0 repeats the official half-pixel shift.
+    pixel_offset: float = 0.0
     least_pictures: int = 1  # people with fewer pictures are left out; with fewer than K some are shown twice
     prefetch: int = 2  # batches that each worker holds ready
     shuffle_shards: int = 8  # of tar datasets: so many shards are read side by side and shuffled together

@@ -15,9 +15,8 @@ class QualityLimits:
     face_score: float = 0.99  # least, of the model; the pack's own if it has one that is higher
     face_size: float = 48.0  # least mean side of the 68-point box, pixels of the source
     sharpness: float = 15.0  # least variance of the Laplacian of the grey face at 96 pixels (0..255)
-    disagreement: float = (
-        0.06  # largest mean distance of landmarks to those of the mirrored crop, in box sides
-    )
+    # Largest mean distance of landmarks to those of the mirrored crop, in box sides.
+    disagreement: float = 0.06
     second_face: float = 0.9  # largest size of another face, as a share of the largest one's
 
 
