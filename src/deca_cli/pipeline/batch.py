@@ -1,6 +1,6 @@
 """From files to files for many photos: reading and finding, fitting, drawing and writing overlap; order is kept.
 
-Each photo goes the way that `fit.fit_faces`, `Decoder.decode` and `export.save` describe. Here workers read photos ahead
+Each photo goes the way that `fit.fit_faces`, `Decoder.decode` and `export.formats.save` describe. Here workers read photos ahead
 and look for faces, photos are fitted in groups so that the networks see large batches, and workers write behind.
 Queues are bounded, so memory does not grow with the number of photos. One bad photo never costs another one's result.
 """
@@ -40,9 +40,8 @@ STOPPED = (
     "the run was stopped because a worker process could not finish what it was writing. "
     "Run the same command again with --resume."
 )
-WORTH_PINNING = (
-    256  # photos still to come for which the shared memory is pinned, which takes some tenths of a second
-)
+# Photos still to come for which the shared memory is pinned, which takes some tenths of a second.
+WORTH_PINNING = 256
 BYTES_IN_FLIGHT = 10**9  # of photos between reading and writing; one photo may be larger
 
 

@@ -64,9 +64,8 @@ class Decoder:
     detail_mesh: UvChart | None  # vertices and triangles of the detail mesh
     draw_on: str = "cpu"  # device on which pictures are drawn
     whole: bool = True  # captures hold the meshes, too, not only what overlay, landmarks and parameters need
-    detail_uv: np.ndarray | None = (
-        None  # [N, 2], where its vertices lie in UV; None: in the middle of their texels
-    )
+    # [N, 2], where its vertices lie in UV; None: in the middle of their texels.
+    detail_uv: np.ndarray | None = None
     sheets: Sheets | None = None  # shared memory for layers; None: they stay in this process's own
 
     def __post_init__(self) -> None:
