@@ -44,7 +44,9 @@ def draw(measured: Measured, machine: str, path: Path) -> None:
     for axis, (name, painter) in zip(axes[0], shown.items(), strict=True):
         painter(axis, getattr(measured, name))
         axis.grid(visible=True, alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(
+            fontsize=7, ncols=2 if name == "model" else 1, loc="lower right" if name == "model" else "best"
+        )
     figure.suptitle(machine)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
@@ -63,7 +65,9 @@ def _model(axis: Any, curves: Curves) -> None:  # noqa: ANN401 - matplotlib's ax
     axis.loglog(*zip(*RELEASE, strict=True), "k^:", label="official release", markersize=4)
     for precision, rate in TARGETS.items():
         axis.plot([64], [rate], "*", color=COLOURS[precision], markersize=11, label=f"aim, {precision}")
-    axis.set(xlabel="batch, 224 x 224", ylabel="photos/s", title="Encode + decode, all pictures")
+    axis.set(
+        xlabel="batch, 224 x 224", ylabel="photos/s", title="Encode + decode, all pictures", ylim=(8, None)
+    )
     batches = sorted({batch for points in curves.values() for batch, _ in points})
     axis.set_xticks(batches, [str(batch) for batch in batches])
     axis.minorticks_off()
