@@ -77,7 +77,7 @@ def test_what_workers_begin_ahead_is_not_done_again_and_changes_nothing(
     monkeypatch.setattr(sighting, "read_photo", lambda path: read.update([path]) or real(path))
     with Crew(2, processes=processes, drawing=processes) as crew:
         for number in range(4):
-            crew.begin(number, photos[number], GIVEN, SIZE)
+            crew.begin(number, photos[number], None, SIZE)
         ahead = run(photos, decoder, tmp_path / "ahead", pace=replace(PACE, processes=processes), crew=crew)
         assert not crew.begun
     assert [o.status for o in ahead] == [o.status for o in plain] == ["done", "failed", *["done"] * 5]
@@ -122,7 +122,7 @@ def test_photos_are_looked_at_while_more_than_usual_that_began_ahead_are_fitted(
     monkeypatch.setattr(Save, "run", slow)
     with Crew(1, processes=False) as crew:
         for number in range(5):
-            crew.begin(number, photos[number], GIVEN, SIZE)
+            crew.begin(number, photos[number], None, SIZE)
         post = crew.post
         monkeypatch.setattr(
             crew,
@@ -146,7 +146,7 @@ def test_whether_a_photo_is_finished_is_asked_once_however_long_it_waits(
 def test_a_worker_that_loads_torch_later_uses_one_core_then():
     code = (
         "from deca_cli.pipeline.serve import _begin\n"
-        "_begin()\n"
+        "_begin(0)\n"
         "import torch\n"
         "assert torch.get_num_threads() == 1\n"
     )
@@ -155,13 +155,16 @@ def test_a_worker_that_loads_torch_later_uses_one_core_then():
 
 
 @pytest.mark.skipif(not hasattr(os, "getpriority"), reason="niceness is of POSIX")
-def test_worker_processes_stand_far_behind_the_one_that_feeds_the_networks(photos):
-    with Crew(1, processes=True) as crew:
+@pytest.mark.parametrize(("gpu", "steps"), [(False, 3), (True, 10)])
+def test_worker_processes_stand_behind_the_one_that_feeds_the_networks_far_if_those_are_on_a_gpu(
+    photos, gpu, steps
+):
+    with Crew(1, processes=True, beside_gpu=gpu) as crew:
         [seeing] = crew.post(0, [Sight(0, photos[0], None)])
         while not seeing.done:
             crew.take(wait=True)
         theirs = os.getpriority(os.PRIO_PROCESS, crew.workers[0].process.pid)
-    assert theirs == min(19, os.nice(0) + 10)
+    assert theirs == min(19, os.nice(0) + steps)
 
 
 def test_a_crowd_in_one_photo_that_memory_does_not_hold_goes_through_in_halves(

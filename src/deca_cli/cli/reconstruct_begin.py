@@ -14,13 +14,13 @@ from deca_cli.export.atomic import check_writable
 from deca_cli.export.names import PARAMS_JSON, PARAMS_NPZ
 from deca_cli.export.owner import OWNER
 from deca_cli.photo.inputs import find_inputs
-from deca_cli.pipeline.ahead import crew_ahead, gpu_likely
+from deca_cli.pipeline.ahead import Ahead, crew_ahead, gpu_likely, torch_is_for_cuda
 from deca_cli.pipeline.heap import share_one_heap
 from deca_cli.pipeline.share import find_share
 from deca_cli.pipeline.wake import wake_gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from deca_cli.export.parts import Part
@@ -65,6 +65,9 @@ class Begun:
     photos: list[Path]  # of this share
     part: Part | None  # of the summary that all shares write together; None for one that does everything
     crew: Crew | None  # workers that read the first of them; None where there are to be none
+    end_ahead: Callable[
+        [], None
+    ]  # to be called before anybody else asks these workers or takes their answers
     beside: ThreadPoolExecutor  # for what need not be waited for at once
     started: float  # on the clock of time.perf_counter
 
@@ -79,7 +82,8 @@ def begin(job: Job) -> Iterator[Begun]:
         UsageError: what is asked for makes no sense.
     """
     started = time.perf_counter()
-    if not gpu_likely(job.device):
+    gpu = gpu_likely(job.device)
+    if not gpu:
         share_one_heap()  # before there are other threads
     found = find_inputs(job.photos, job.recursive, marks=RESULT_MARKS)
     if job.settings.box_px is not None and len(found.photos) > 1:
@@ -89,13 +93,28 @@ def begin(job: Job) -> Iterator[Begun]:
     part = None if share.alone else _part(share, found, job.output)
     photos = share.take(found.photos)
     with ThreadPoolExecutor(THREADS_BESIDE) as beside:
-        if gpu_likely(job.device):
+        if gpu and torch_is_for_cuda():
+            # As torch sets it before the driver starts: kernels are loaded when they are first used.
+            os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
             beside.submit(wake_gpu, share.local)
-        crew = crew_ahead(
-            photos, job.settings, device=job.device, rasterizer=job.rasterizer, cores=job.threads
-        )
-        with crew or nullcontext():
-            yield Begun(job, found, share, photos, part, crew, beside, started)
+        crew = crew_ahead(len(photos), job.settings, gpu=gpu, rasterizer=job.rasterizer, cores=job.threads)
+        with crew or nullcontext(), _ahead(crew, photos, job.settings, beside) as end_ahead:
+            yield Begun(job, found, share, photos, part, crew, end_ahead, beside, started)
+
+
+@contextmanager
+def _ahead(
+    crew: Crew | None, photos: list[Path], settings: Settings, beside: ThreadPoolExecutor
+) -> Iterator[Callable[[], None]]:
+    """Let workers begin with the first photos until the function is called, or the block ends."""
+    if crew is None:
+        yield lambda: None
+        return
+    ahead = Ahead(crew, photos, settings, beside)
+    try:
+        yield ahead.end
+    finally:
+        ahead.end()
 
 
 def _part(share: Share, found: Inputs, output: Path) -> Part:

@@ -82,6 +82,7 @@ def _load_decoder(
     pack = load_pack(job.model or best_installed(), device)
     draw_on = drawing.result()
     _say_model(begun, console, pack, device)
+    begun.end_ahead()
     _compile_kernels(console, begun.crew)
     deca = ready_deca(pack.deca, precision, compiled=job.compiled)
     if device.type == "cuda" and not job.compiled:

@@ -77,7 +77,8 @@ def reconstruct(
     pace = pace or Pace.of(decoder.device, len(photos), detector=settings.detector)
     every = names if names is not None else result_names(photos, output)
     drawing = decoder.draw_on == "cpu" or settings.of_the_mesh
-    own = crew or Crew(pace.workers, processes=pace.processes, drawing=drawing)
+    gpu = decoder.device.type == "cuda"
+    own = crew or Crew(pace.workers, processes=pace.processes, drawing=drawing, beside_gpu=gpu)
     with own if crew is None else nullcontext():
         flow = _Flow(decoder, settings, output, pace, own, debug)
         try:

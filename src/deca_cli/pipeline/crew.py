@@ -14,8 +14,9 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from deca_cli.errors import DeviceError, InputError
-from deca_cli.pipeline.bench import Drop, Echo, Shared, Sight, detector_of
+from deca_cli.pipeline.bench import Drop, Echo, Shared, Sight
 from deca_cli.pipeline.forks import start_early
+from deca_cli.pipeline.serve import BEHIND, BEHIND_ON_GPU
 from deca_cli.pipeline.slate import Slate
 from deca_cli.pipeline.stopped import StoppedError
 from deca_cli.pipeline.worker import Pending, ProcessWorker, ThreadWorker, Worker, do_all
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from deca_cli.pipeline.bench import Request
     from deca_cli.pipeline.serve import Message
-    from deca_cli.pipeline.settings import Settings
 
 
 class Crew:
@@ -36,9 +36,13 @@ class Crew:
         size: how many.
         processes: whether they are processes.
         drawing: they will draw on the CPU, so torch is loaded too.
+        beside_gpu: the networks run on a GPU, which the main process must feed in time.
     """
 
-    def __init__(self, size: int, *, processes: bool, drawing: bool = False) -> None:
+    def __init__(
+        self, size: int, *, processes: bool, drawing: bool = False, beside_gpu: bool = False
+    ) -> None:
+        self.behind = BEHIND_ON_GPU if beside_gpu else BEHIND
         self.slate = Slate.for_processes() if processes else Slate()
         self.replies: SimpleQueue[tuple[Worker, Message | None]] = SimpleQueue()
         self.outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -73,10 +77,10 @@ class Crew:
         for index in range(len(self.workers)):
             self.post(index, [shared])
 
-    def begin(self, number: int, path: Path, settings: Settings, size: int) -> None:
+    def begin(self, number: int, path: Path, detector: str | None, size: int) -> None:
         """Let a photo be read, whose pixels take so many bytes, and faces be looked for, before anybody asks."""
         worker = self.least_busy()
-        [seeing] = self.post(worker, [Sight(number, path, detector_of(settings))])
+        [seeing] = self.post(worker, [Sight(number, path, detector)])
         self.begun[number] = (worker, seeing, size)
 
     def least_busy(self) -> int:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from deca_cli.pipeline.bench import Bench
 
-# Steps of niceness: a tenth of a core where others want it. While the main process starts, as many workers as there are
-# cores look for faces, and later it alone feeds the GPU: with three steps they made `import torch` take 1.7 times as long.
-BEHIND = 10
+# Steps of niceness. Beside a GPU a tenth of a core where others want it: while the main process starts, as many workers as
+# there are cores look for faces, and later it alone feeds the GPU; with three steps they made `import torch` take 1.7
+# times as long.
+BEHIND, BEHIND_ON_GPU = 3, 10
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -85,9 +86,9 @@ class Waiting:
         return heappop(self.sorted)[2]
 
 
-def serve(connection: Connection, slate: Slate) -> None:
-    """Answer requests until None comes or the main process is gone."""
-    _begin()
+def serve(connection: Connection, slate: Slate, behind: int) -> None:
+    """Answer requests until None comes or the main process is gone; so many steps of niceness behind that."""
+    _begin(behind)
     bench, sending = Bench(slate), Lock()
     waiting = Waiting()
 
@@ -116,11 +117,11 @@ def serve(connection: Connection, slate: Slate) -> None:
         return  # the main process is gone
 
 
-def _begin() -> None:
+def _begin(behind: int) -> None:
     """One thread each, behind the main process, which must never wait; and Ctrl-C is for that to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
-        os.nice(BEHIND)
+        os.nice(behind)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     else:

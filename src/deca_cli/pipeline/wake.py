@@ -16,8 +16,6 @@ def wake_gpu(local: int) -> None:
     Args:
         local: number of this process among those on this machine; they take the GPUs in turn.
     """
-    # As torch sets it before the driver starts: kernels are loaded when they are first used.
-    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:

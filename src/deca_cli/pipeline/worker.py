@@ -123,7 +123,7 @@ class ProcessWorker(Worker):
         self.outbox, self.replies = crew.outbox, crew.replies
         context = fork_context()
         self.connection, self.there = context.Pipe()
-        self.process = context.Process(target=serve, args=(self.there, crew.slate), daemon=True)
+        self.process = context.Process(target=serve, args=(self.there, crew.slate, crew.behind), daemon=True)
         self.receiver = Thread(target=self._receive, name="receive", daemon=True)
         self.receiver.start()
         self.outbox.put(self.start)
