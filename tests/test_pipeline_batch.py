@@ -301,6 +301,25 @@ def test_a_photo_that_kills_its_process_costs_only_itself(tmp_path, quick):
         assert after.result() == "5"
 
 
+class Reading(Crash):
+    """With it a photo begins, as with reading it."""
+
+    begins = True
+
+
+def test_photos_that_a_crashed_process_had_not_begun_are_not_suspected(tmp_path, monkeypatch):
+    fresh = []
+    real = Crew._fresh
+    monkeypatch.setattr(Crew, "_fresh", lambda self: fresh.append(1) or real(self))
+    with Crew(1, processes=True) as crew:
+        pending = [crew.post(0, [Reading(tmp_path / f"{n}.png")])[0] for n in range(9)]
+        while not all(one.done for one in pending):
+            crew.take(wait=True)
+        assert [one.value for one in pending] == ["0", None, *"2345678"]
+        assert isinstance(pending[1].error, InputError)
+    assert len(fresh) == 2  # one in its place, one for the suspect
+
+
 def test_a_photo_is_read_again_if_the_process_that_had_it_has_crashed(tmp_path):
     Image.new("RGB", (90, 80), (120, 90, 60)).save(tmp_path / "a.png")
     rule = Preprocessing(image_size=32)

@@ -130,7 +130,7 @@ class Crew:
                 self._hear(worker, message)
 
     def _redo(self, dead: Worker) -> None:
-        """Replace a worker that has ended; what it was asked is asked of fresh ones, one by one, to find the cause.
+        """Replace a worker that has ended; what it may have begun is asked of fresh ones, one by one, to find the cause.
 
         Raises:
             DeviceError: its replacement could not be started either.
@@ -146,14 +146,23 @@ class Crew:
                 pending.finish(error=_crash(pending.request))
             self._next_alone()
         else:
-            self._replace(dead, self._fresh())
-            for pending in dead.asked.values():
-                if isinstance(pending.request, Drop | Shared):
-                    pending.finish()  # what is gone is forgotten
-                else:
-                    self.suspects.append(pending)
+            fresh = self._fresh()
+            self._replace(dead, fresh)
+            self._share_out(dead, fresh)
             if self.alone is None:
                 self._next_alone()
+
+    def _share_out(self, dead: Worker, fresh: Worker) -> None:
+        """What a worker may have begun makes it suspect; what it had not is for the one that takes its place."""
+        begun = False
+        for ticket, pending in dead.asked.items():
+            if isinstance(pending.request, Drop | Shared):
+                pending.finish()  # what is gone is forgotten
+            elif pending.request.begins and begun:
+                fresh.ask({ticket: pending})  # photos are begun in order, one after another
+            else:
+                self.suspects.append(pending)
+                begun = begun or pending.request.begins
 
     def _replace(self, dead: Worker, fresh: Worker) -> None:
         if dead is self.alone:
