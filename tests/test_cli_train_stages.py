@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,24 @@ def test_the_first_request_to_stop_is_noted_and_told_and_a_second_of_its_kind_st
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no groups of processes with signals there")
+def test_sigterm_to_the_whole_group_ends_the_step_and_saves_for_the_loaders_workers_leave_it_to_the_main_process(
+    rendered_set, tmp_path
+):
+    words = ["train", "pretrain", rendered_set, "-o", tmp_path, "--steps", 2000, *COMMON]
+    words += options("pretrain", "dataset.num_workers=2")
+    command = [sys.executable, "-m", "deca_cli", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, start_new_session=True, text=True, **pipes) as process:
+        assert process.stdout is not None
+        before = list(takewhile(lambda line: not line.startswith("step"), process.stdout))
+        os.killpg(process.pid, signal.SIGTERM)
+        told = process.stdout.read()
+    assert process.returncode == 0, (before, told)
+    assert "stopped and saved; give the same command again to go on" in told
+    assert (tmp_path / "pack" / "manifest.toml").is_file()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

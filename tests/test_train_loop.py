@@ -85,7 +85,7 @@ def test_a_run_that_was_cut_and_resumed_equals_the_uncut_run_bit_for_bit(tmp_pat
 
     def stop_once() -> bool:
         asked.append(1)
-        return len(asked) == 2  # at the look after step 10
+        return len(asked) == 11  # at the look after step 10; the first is before any step
 
     toy_loop(tmp_path / "cut", 17, wants_stop=stop_once).run()
     assert newest(tmp_path / "cut").step == 10

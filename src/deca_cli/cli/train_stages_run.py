@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deca_cli.cli.errors import INTERRUPTED
+from deca_cli.cli.interrupt import INTERRUPTED
 from deca_cli.cli.waiting import duration
 from deca_cli.errors import UsageError
 from deca_cli.train.config.build import Loaded, load_settings

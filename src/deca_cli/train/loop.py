@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from deca_cli.train.stages import Stage
     from deca_cli.train.validation import Validation
 
-AGREE_EVERY = 10  # steps between looks at the clock and at requests to stop, which all processes share
+AGREE_EVERY = (
+    10  # steps between looks at the clock and at requests to stop, where several processes share them
+)
 STOP = 2.0
 CHECKPOINTS = "checkpoints"
 JUDGED_BY = "nme_percent"  # the best checkpoint has the least of it
@@ -127,12 +129,13 @@ class TrainingLoop:
         if self.step == 0 and log is not None:
             self._validate(log)
         pace = Pace(self.step)
+        every = 1 if self.process.world == 1 else AGREE_EVERY
         for batch in self.loader.batches(self.step):
             started = time.monotonic()
             terms, pictures = self._one_step(batch, done)
             self.step += 1
             self.seconds += time.monotonic() - started + pace.waited(started)
-            if self.step % AGREE_EVERY == 0 or self.step >= self.total_steps:
+            if self.step % every == 0 or self.step >= self.total_steps:
                 done = self._agreed_done()
             with pace.paused():
                 self._after_step(log, terms, pictures, done, pace)

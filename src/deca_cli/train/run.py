@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from deca_cli.train.progress import Watchers
 
 SETTINGS, LOCK = "settings.yaml", ".lock"
+MANY_FOR_A_CPU = 32  # pictures of a step
 
 
 def train_stage(loaded: Loaded, folder: Path, device: str, watchers: Watchers) -> Path:
@@ -58,8 +59,10 @@ def train_stage(loaded: Loaded, folder: Path, device: str, watchers: Watchers) -
         _prepare_torch(process, loaded.settings.train.seed)
         trainee, settings = build_model(loaded)
         data = share_of_batch(settings.dataset, process.world)
+        loader = PersonLoader(
+            data.training_data, data, process, settings.train.seed
+        )  # what is cheap to find missing first
         stage = make_stage(trainee, settings, process)
-        loader = PersonLoader(data.training_data, data, process, settings.train.seed)
         validation = None
         if process.first:
             _tell(loaded, settings, watchers)
@@ -73,6 +76,8 @@ def train_stage(loaded: Loaded, folder: Path, device: str, watchers: Watchers) -
         if not has_tensorboard():
             settings = replace(settings, train=replace(settings.train, write_summary=False))
         loop = TrainingLoop(stage, settings, process, folder, loader, validation, watchers)
+        if process.first:
+            watchers.message(_step_sentence(loop.images_per_step, process))
         # A run that is refused must not leave its settings to the run whose folder it is.
         loop.run(lambda: write_text(folder / SETTINGS, kept))
         if loop.validated:
@@ -94,6 +99,16 @@ def share_of_batch(data: DataSettings, world: int) -> DataSettings:
             "it is the number of people in a step of all processes together."
         )
     return replace(data, batch_size=data.batch_size // world)
+
+
+def _step_sentence(pictures: int, process: Process) -> str:
+    """How much a step is: nothing more is told before the first one is done."""
+    sentence = f"a step shows {pictures} pictures"
+    if process.device.type == "cpu" and pictures > MANY_FOR_A_CPU:
+        sentence += (
+            "; on a CPU the first may take minutes, fewer are quicker, such as --set dataset.batch_size=4"
+        )
+    return sentence
 
 
 def _listed(values: dict[str, float]) -> str:

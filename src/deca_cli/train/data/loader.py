@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,12 @@ def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's own conversion must 
 
 
 def _start_worker(_: int) -> None:
-    """One thread each: there are as many workers as cores."""
+    """One thread each: there are as many workers as cores; signals that reach the whole group are for the main process.
+
+    After Ctrl-C or SIGTERM that one still ends its step, which may wait for a batch; then it ends the workers.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
 
 
