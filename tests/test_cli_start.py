@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deca_cli import __version__
+from deca_cli.__main__ import main
 from deca_cli.cli.app import COMMANDS, app
 
 HEAVY = (
@@ -82,6 +83,20 @@ def test_the_module_runs_like_the_command():
         [sys.executable, "-m", "deca_cli", "--version"], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == f"deca {__version__}"
+
+
+def test_ctrl_c_before_a_command_runs_is_one_sentence_and_130(monkeypatch, capsys):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deca_cli.cli.app.TyperGroup.make_context", interrupt)
+    reading = CliRunner().invoke(app, ["--version"])
+    assert (reading.exit_code, reading.stderr) == (130, "deca: interrupted.\n")
+    monkeypatch.setattr("deca_cli.__main__.look_less_often", interrupt)
+    with pytest.raises(SystemExit) as importing:
+        main()
+    assert importing.value.code == 130
+    assert capsys.readouterr().err == "deca: interrupted.\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from deca_cli import __version__
+from deca_cli.cli.interrupt import INTERRUPTED, say_interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Adding a command is one line: its name -> the module and the function or Typer app in it.
 # These modules import nothing but typer and the standard library at their top.
@@ -21,8 +27,33 @@ COMMANDS = {
     "evaluate": "deca_cli.cli.evaluate:evaluate",
 }
 
+
+class Commands(TyperGroup):
+    """The table; typer itself would end with an empty line, and in older versions with 1, when Ctrl-C comes while it reads options."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own, of which typer has a copy
+        """Read the options."""
+        with _until_ctrl_c():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run the command."""
+        with _until_ctrl_c():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _until_ctrl_c() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say_interrupted()
+        raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="deca",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 
+from deca_cli.cli.interrupt import INTERRUPTED, say_interrupted
 from deca_cli.errors import DecaError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ R = TypeVar("R")
 
 FAILED = 1  # nothing could be done, or --strict was given and something was left out
 MISUSED = 2  # the command line is wrong, as typer reports it too
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def in_a_sentence(command: Callable[P, R]) -> Callable[P, R]:
@@ -34,7 +34,7 @@ def in_a_sentence(command: Callable[P, R]) -> Callable[P, R]:
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise  # these are typer's own way to leave
         except KeyboardInterrupt:
-            say_error("interrupted.")
+            say_interrupted()
             raise typer.Exit(INTERRUPTED) from None
         except DecaError as error:
             if kwargs.get("debug"):

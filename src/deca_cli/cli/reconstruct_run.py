@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
+from deca_cli.cli.errors import FAILED, say_error
+from deca_cli.cli.interrupt import INTERRUPTED
 from deca_cli.cli.reconstruct_setup import Setup, device_name, model_name, prepare, say
 from deca_cli.errors import InputError, OutputError
 from deca_cli.export.names import result_names

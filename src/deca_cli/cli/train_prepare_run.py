@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from deca_cli.atomic import check_writable
-from deca_cli.cli.errors import FAILED, INTERRUPTED, say_error
+from deca_cli.cli.errors import FAILED, say_error
+from deca_cli.cli.interrupt import INTERRUPTED
 from deca_cli.cores import usable_cores
 from deca_cli.errors import UsageError
 from deca_cli.packs.folders import best_installed, pack_folder
