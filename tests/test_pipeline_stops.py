@@ -113,6 +113,32 @@ def test_ctrl_c_while_workers_are_started_ends_them_soon(after_s):
     assert said.rstrip().endswith("KeyboardInterrupt")
 
 
+@WITH_PROCESSES
+def test_nobody_waits_for_what_workers_are_copied_from_to_be_loaded_after_ctrl_c(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(30)\n")
+    code = (
+        "from deca_cli.pipeline import forks\n"
+        "from deca_cli.pipeline.crew import Crew\n"
+        "import time\n"
+        "forks.PRELOADED = ['slow']\n"
+        "with Crew(3, processes=True):\n"
+        "    time.sleep(0.3)\n"
+        "    raise KeyboardInterrupt\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,  # open as long as any of the processes is there
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert time.perf_counter() - start < 20
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.count("Traceback") == 1
+
+
 @dataclass(frozen=True)
 class Echo:
     """Give the name of a photo; one of them ends the process."""

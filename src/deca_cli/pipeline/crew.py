@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from deca_cli.errors import DeviceError, InputError
 from deca_cli.pipeline.bench import Drop, Echo, Shared, Sight
-from deca_cli.pipeline.forks import start_early
+from deca_cli.pipeline.forks import start_early, stop_loading
 from deca_cli.pipeline.serve import BEHIND, BEHIND_ON_GPU
 from deca_cli.pipeline.slate import Slate
 from deca_cli.pipeline.stopped import StoppedError
@@ -61,8 +61,10 @@ class Crew:
     def __enter__(self) -> Crew:  # noqa: PYI034 - Python 3.10 has no Self
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.slate.stop()
+        if kind is KeyboardInterrupt and not any(worker.met for worker in self.workers):
+            stop_loading()  # nobody has begun anything yet, or nobody knows
         workers = [worker for worker in (*self.workers, self.alone) if worker is not None]
         for worker in workers:
             worker.send_home()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +38,21 @@ def _run_server() -> None:
     resource_tracker.ensure_running()  # lets interrupts through again when it starts, so it starts before
     with without_interrupts():
         forkserver.ensure_running()
+    atexit.unregister(stop_loading)
+    atexit.register(stop_loading)  # newer versions of Python wait at their end until it is gone
+
+
+def stop_loading() -> None:
+    """End the process that workers are copies of, if it runs; whoever waits for a copy gets an EOFError."""
+    if sys.platform == "win32":
+        return
+    from multiprocessing import forkserver
+
+    server = getattr(forkserver, "_forkserver", None)  # there is no public way to it
+    process = getattr(server, "_forkserver_pid", None)
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
 
 
 @contextmanager

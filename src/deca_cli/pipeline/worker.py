@@ -120,7 +120,7 @@ class ProcessWorker(Worker):
 
     def __init__(self, crew: Crew) -> None:
         super().__init__()
-        self.outbox, self.replies = crew.outbox, crew.replies
+        self.outbox, self.replies, self.slate = crew.outbox, crew.replies, crew.slate
         context = fork_context()
         self.connection, self.there = context.Pipe()
         self.process = context.Process(target=serve, args=(self.there, crew.slate, crew.behind), daemon=True)
@@ -131,7 +131,8 @@ class ProcessWorker(Worker):
     def start(self) -> None:
         """Start the process."""
         try:
-            self.process.start()
+            if not self.slate.stopped:  # else another process to copy from might be started for it
+                self.process.start()
         except Exception as error:  # noqa: BLE001 - besides OSError, EOFError of a fork server that is gone
             self.failure = error
         finally:
