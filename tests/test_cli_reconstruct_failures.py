@@ -131,11 +131,13 @@ def test_a_full_disk_ends_the_run_and_leaves_no_half_file(run, tmp_path, monkeyp
         stream.write(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def write_bytes(path: Path, content: bytes) -> Path:
-        calls.append(1)
-        return write_file(path, half if len(calls) == 2 else lambda stream: stream.write(content))
+    write = params.write_arrays
 
-    monkeypatch.setattr(params, "write_bytes", write_bytes)
+    def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+        calls.append(1)
+        return write_file(path, half) if len(calls) == 2 else write(path, arrays)
+
+    monkeypatch.setattr(params, "write_arrays", write_arrays)
     result = run(*photos)
     assert result.exit_code == 1
     assert "the disk is full" in message_of(result)
