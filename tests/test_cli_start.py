@@ -99,6 +99,16 @@ def test_ctrl_c_before_a_command_runs_is_one_sentence_and_130(monkeypatch, capsy
     assert capsys.readouterr().err == "deca: interrupted.\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["reconstruct", ""], ["transfer", ""], ["animate", ""], ["reconstruct", "a.jpg", "-o", ""], ["animate", "a.jpg", "--output="]],
+)  # fmt: skip
+def test_an_empty_name_is_refused(words):
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("deca: an empty name was given after ")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion_offers_the_commands(shell):
     words = {"bash": {"COMP_WORDS": "deca rec", "COMP_CWORD": "1"}}.get(

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from deca_cli import __version__
+from deca_cli.cli.errors import MISUSED, say_error
 from deca_cli.cli.interrupt import INTERRUPTED, say_interrupted
 
 if TYPE_CHECKING:
@@ -31,15 +32,29 @@ COMMANDS = {
 class Commands(TyperGroup):
     """The table; typer itself would end with an empty line, and in older versions with 1, when Ctrl-C comes while it reads options."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own, of which typer has a copy
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's own, of which typer has a copy
         """Read the options."""
+        if not extra.get(
+            "resilient_parsing"
+        ):  # as for the shell's completion, where the word to complete may be empty
+            _refuse_empty_names(args)
         with _until_ctrl_c():
-            return super().make_context(*args, **kwargs)
+            return super().make_context(info_name, args, *rest, **extra)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the command."""
         with _until_ctrl_c():
             return super().invoke(ctx)
+
+
+def _refuse_empty_names(words: list[str]) -> None:
+    """They would be taken for the folder one is in; mostly a variable of the shell is not set."""
+    for before, word in zip(["deca", *words], words, strict=False):
+        if word in {"", "--output="}:
+            say_error(
+                f"an empty name was given after {before}. Give one; if it comes from a variable of the shell, that is not set."
+            )
+            raise typer.Exit(MISUSED)
 
 
 @contextmanager
