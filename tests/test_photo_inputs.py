@@ -94,6 +94,27 @@ def test_a_link_to_nothing_is_named_as_such(tmp_path):
         list_inputs([tmp_path / "me.png"])
 
 
+def test_a_link_to_itself_is_named_as_such(tmp_path):
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(InputError, match=r"loop\.jpg is a link that leads back to itself"):
+        list_inputs([tmp_path / "loop.jpg"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_named_like_a_picture_and_is_no_file_is_counted(tmp_path):
+    make(tmp_path, "a.jpg", "e.jpg/b.jpg", "f/c.jpg", ".g.jpg/d.jpg")
+    (tmp_path / "b.png").symlink_to("gone.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    os.mkfifo(tmp_path / "d.jpg")
+    found = find_inputs([tmp_path])
+    assert names(found.photos, tmp_path) == ["a.jpg"]
+    assert [path.name for path in found.no_files] == ["b.png", "c.png", "d.jpg", "e.jpg"]
+    assert found.left_out() == "4 that are no files (dead links, pipes, folders)"
+    deep = find_inputs([tmp_path], recursive=True)
+    assert names(deep.photos, tmp_path) == ["a.jpg", "e.jpg/b.jpg", "f/c.jpg"]
+    assert [path.name for path in deep.no_files] == ["b.png", "c.png", "d.jpg"]
+
+
 def test_pictures_of_kinds_that_cannot_be_read_are_counted(tmp_path):
     make(tmp_path, "a.jfif", "b.gif", "c.ppm", "d.HEIC", "e.avif", "f.txt")
     found = find_inputs([tmp_path, f"{tmp_path}/*"])

@@ -104,7 +104,9 @@ class Run:
             "batch_size": self.setup.pace.batch_size,
             "inputs": list(job.photos),
             "inputs_found": len(found.photos),
-            "passed_over": [str(path.absolute()) for path in (*found.passed_over, *found.closed)],
+            "passed_over": [
+                str(path.absolute()) for path in (*found.passed_over, *found.no_files, *found.closed)
+            ],
             "output": str(job.output.resolve()),
             "request": job.settings.request(),
             "formats": list(job.settings.formats),

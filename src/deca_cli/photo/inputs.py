@@ -1,5 +1,6 @@
 """Turn what was typed (files, folders, globs) into one ordered list of photo files."""
 
+import errno
 import glob
 import os
 import re
@@ -33,6 +34,8 @@ class Inputs:
     """Pictures of kinds that cannot be read."""
     closed: list[Path] = field(default_factory=list)
     """Folders that may not be read."""
+    no_files: list[Path] = field(default_factory=list)
+    """What has a picture's ending and is no file: dead links, pipes, folders that are not looked into."""
 
     def left_out(self) -> str:
         """What was not taken, why, and the cure; empty if everything was."""
@@ -42,6 +45,8 @@ class Inputs:
             parts.append(
                 f"{len(self.passed_over)} of kinds that cannot be read ({kinds}): export them as JPEG"
             )
+        if self.no_files:
+            parts.append(f"{len(self.no_files)} that are no files (dead links, pipes, folders)")
         if self.closed:
             parts.append(f"folders that may not be read: {', '.join(map(str, self.closed))}")
         return "; ".join(parts)
@@ -89,14 +94,15 @@ def find_inputs(
         _once(file for one in found for file in one.photos),
         _once(file for one in found for file in one.passed_over),
         _once(folder for one in found for folder in one.closed),
+        _once(path for one in found for path in one.no_files),
     )
 
 
 def _once(files: Iterable[Path]) -> list[Path]:
     """The files in order, each only where it is reached first."""
-    first: dict[Path, Path] = {}
+    first: dict[str, Path] = {}
     for file in files:
-        first.setdefault(file.resolve(), file)
+        first.setdefault(os.path.realpath(file), file)  # Path.resolve() refuses links that lead to themselves
     return list(first.values())
 
 
@@ -176,7 +182,7 @@ def _before_magic(pattern: Path) -> Path:
 
 
 def _walk(folder: Path, recursive: bool, marks: Marks, closed: list[Path]) -> Iterator[Path]:
-    """All files of a folder but those in results; sub-folders that may not be read are added to `closed`."""
+    """All files of a folder but those in results, and sub-folders that are not looked into; those that may not be read are added to `closed`."""
 
     def note(error: OSError) -> None:
         closed.append(Path(os.fsdecode(error.filename)))
@@ -185,21 +191,22 @@ def _walk(folder: Path, recursive: bool, marks: Marks, closed: list[Path]) -> It
         if Path(root) != folder and any(mark.issubset(files) for mark in marks):
             folders.clear()
             continue
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        for name in files:
+        for name in files if recursive else (*files, *folders):
             yield Path(root, name)
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
 
 
 def _by_kind(files: Iterable[Path], closed: list[Path]) -> Inputs:
-    """Photos and pictures of other kinds, in natural order; hidden files and what is no file are left out."""
+    """Photos, pictures of other kinds, and what is no file but is named like one, in natural order; hidden files are left out."""
     photos: list[Path] = []
     passed_over: list[Path] = []
+    no_files: list[Path] = []
     kinds = dict.fromkeys(PHOTO_SUFFIXES, photos) | dict.fromkeys(UNREADABLE_SUFFIXES, passed_over)
     for file in sorted(files, key=natural_key):
         kind = kinds.get(file.suffix.lower())
-        if kind is not None and not file.name.startswith(".") and _is_file(file):
-            kind.append(file)
-    return Inputs(photos, passed_over, closed)
+        if kind is not None and not file.name.startswith("."):
+            (kind if _is_file(file) else no_files).append(file)
+    return Inputs(photos, passed_over, closed, no_files)
 
 
 def _is_file(path: Path) -> bool:
@@ -213,8 +220,18 @@ def _but(found: Inputs) -> str:
     return f", but pictures or folders were left out ({said})" if said else ""
 
 
+def _leads_to_itself(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def _missing(path: Path) -> str:
     if path.is_symlink():
+        if _leads_to_itself(path):
+            return f"{path} is a link that leads back to itself. Mend the link, or name the photo itself."
         return f"{path} is a link to {path.readlink()}, which does not exist. Mend the link, or name the photo itself."
     parent = path.parent
     if not parent.is_dir():
