@@ -2,6 +2,8 @@ import io
 import os
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import warnings
 import zlib
@@ -230,8 +232,27 @@ def test_a_huge_picture_is_refused_by_its_header_alone(tmp_path, size):
     (tmp_path / "a.png").write_bytes(png(*size, data=b"no pixels in here"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(InputError, match=rf"{size[0] * size[1]} pixels, the limit is {MAX_PIXELS}"):
+        with pytest.raises(
+            InputError,
+            match=rf"{size[0]} x {size[1]} = {size[0] * size[1]} pixels, the limit is {MAX_PIXELS}",
+        ):
             read_photo(tmp_path / "a.png")
+
+
+def test_asking_for_the_size_of_a_huge_picture_warns_of_nothing(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(11_000, 11_000, data=b"no pixels in here"))
+    ask = "import sys\nfrom pathlib import Path\nfrom deca_cli.photo.read import size_in_header\nprint(size_in_header(Path(sys.argv[1])))"
+    words = [sys.executable, "-c", ask, str(tmp_path / "a.png")]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("(11000, 11000)\n", "")
+
+
+def test_what_is_no_picture_is_named_once(tmp_path):
+    (tmp_path / "a.jpg").write_text("no picture")
+    with pytest.raises(InputError) as caught:
+        read_photo(tmp_path / "a.jpg")
+    assert str(caught.value).count("a.jpg") == 1
+    assert "cannot identify" not in str(caught.value)
 
 
 def test_a_picture_at_pillows_own_warning_limit_is_read_without_a_warning(tmp_path, monkeypatch):

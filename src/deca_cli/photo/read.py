@@ -4,11 +4,12 @@ import stat
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deca_cli.errors import InputError
 
@@ -24,6 +25,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
 # What Pillow's decoders raise on damaged files, as seen with files cut short or overwritten.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+
+# Pillow warns about big pictures at a limit of its own; ours is checked right after. Not only while a picture is opened: filters
+# are those of all threads, and one that puts them back would let the warnings of another through.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _BACKGROUND = (128, 128, 128)
 
@@ -73,12 +78,15 @@ def read_photo(path: str | Path) -> Photo:
     path = Path(path)
     _check_file(path)
     try:
-        # Pillow warns about big pictures at a limit of its own; ours is checked right after.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings():  # for who has set filters of their own
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise InputError(_too_many(path, str(error).split("(")[-1].split(" ")[0])) from error
+        raise InputError(_too_many(path, _size_of_a_giant(path))) from error
+    except UnidentifiedImageError as error:  # it says that, and the path, again
+        raise InputError(
+            f"{path} is not a picture that can be read ({', '.join(FORMATS)}). Export it as JPEG or PNG."
+        ) from error
     except _DAMAGE as error:
         raise InputError(
             f"{path} is not a picture that can be read ({', '.join(FORMATS)}): {_first_line(error)}. "
@@ -93,10 +101,8 @@ def size_in_header(path: Path) -> tuple[int, int] | None:
     """Width and height as a photo's header tells them, in a fraction of a millisecond; None if nobody can tell."""
     try:
         _check_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as picture:
-                return picture.size
+        with Image.open(path, formats=FORMATS) as picture:
+            return picture.size
     except Exception:  # noqa: BLE001 - whoever reads the photo tells what is wrong with it
         return None
 
@@ -132,7 +138,7 @@ def _kind(mode: int) -> str:
 def _check_size(path: Path, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise InputError(_too_many(path, f"{width} x {height} = {width * height}"))
+        raise InputError(_too_many(path, size))
     if min(width, height) < MIN_SIDE:
         raise InputError(
             f"{path} is too small for a face: {width} x {height} pixels, at least {MIN_SIDE} on each side are "
@@ -140,7 +146,26 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _too_many(path: Path, pixels: str) -> str:
+def _size_of_a_giant(path: Path) -> tuple[int, int]:
+    """Width and height in the header of a picture that Pillow opens no more because of them; it looks at them last.
+
+    Raises:
+        InputError: they stand deeper in the file.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(16)
+        for name in FORMATS:
+            opener, accepts = Image.OPEN[name]
+            stream.seek(0)
+            if accepts is None or accepts(start) is True:
+                with suppress(Image.DecompressionBombError, *_DAMAGE):
+                    return opener(stream, str(path)).size
+    raise InputError(f"{path} is too large. Scale it down or cut it first.")
+
+
+def _too_many(path: Path, size: tuple[int, int]) -> str:
+    width, height = size
+    pixels = f"{width} x {height} = {width * height}"
     return f"{path} is too large: {pixels} pixels, the limit is {MAX_PIXELS} pixels. Scale it down or cut it first."
 
 
