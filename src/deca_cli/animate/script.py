@@ -61,8 +61,12 @@ def read_script(path: Path) -> Script:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}. Check the spelling of the path.") from error
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}. Check the spelling of the path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8: {error}. Save it as such.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}. Correct it.") from error
     rows = content.pop("keyframe", [])
