@@ -195,14 +195,15 @@ def test_settings_can_be_shown_without_training():
     assert "max_steps: 7" in told
 
 
-def test_the_first_request_to_stop_is_noted_and_told_and_a_second_of_its_kind_stops_at_once(capfd):
+def test_the_first_request_to_stop_is_noted_and_told_and_a_second_ctrl_c_stops_at_once(capfd):
     from deca_cli.cli.train_stages_run import _stop_requests
 
     before = signal.getsignal(signal.SIGTERM)
     with _stop_requests(quiet=False) as asked:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)  # as torchrun passes Ctrl-C on
-        assert asked == [signal.SIGINT, signal.SIGTERM]
+        signal.raise_signal(signal.SIGTERM)  # as a cluster does that signals every process
+        assert set(asked) == {signal.SIGINT, signal.SIGTERM}
         assert capfd.readouterr().err.count("stopping: validating and saving") == 1
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

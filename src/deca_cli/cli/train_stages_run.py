@@ -197,11 +197,13 @@ def _display(*, quiet: bool) -> Iterator[_Display]:
 
 @contextmanager
 def _stop_requests(*, quiet: bool) -> Iterator[list[int]]:
-    """Ctrl-C, and SIGTERM as clusters send it before the end of a job: the first one saves and stops, a second one of a kind kills."""
+    """Ctrl-C, and SIGTERM as clusters send it before the end of a job: the first one saves and stops, a second Ctrl-C kills."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
-        if number in asked:
+        if (
+            number in asked and number == signal.SIGINT
+        ):  # SIGTERM comes from a cluster and from torchrun, which had it too
             raise KeyboardInterrupt
         if not asked and not quiet:
             os.write(2, STOPPING.encode())  # past the stream, which may be in the middle of a write
