@@ -328,8 +328,8 @@ def test_the_clock_ends_a_run(tmp_path):
         "train.log_steps=100000",
     )
     loop.run()
-    assert 10 <= loop.step < 100_000
-    assert loop.step % 10 == 0
+    assert 1 <= loop.step < 100_000
+    assert newest(tmp_path).step == loop.step
 
 
 def test_learning_rates_follow_warm_up_and_cosine():

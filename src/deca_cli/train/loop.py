@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from deca_cli.train.stages import Stage
     from deca_cli.train.validation import Validation
 
-AGREE_EVERY = (
-    10  # steps between looks at the clock and at requests to stop, where several processes share them
-)
+# Steps between looks at the clock and at requests to stop, where several processes share what is seen.
+AGREE_EVERY = 10
 STOP = 2.0
 CHECKPOINTS = "checkpoints"
 JUDGED_BY = "nme_percent"  # the best checkpoint has the least of it
