@@ -65,9 +65,8 @@ class Begun:
     photos: list[Path]  # of this share
     part: Part | None  # of the summary that all shares write together; None for one that does everything
     crew: Crew | None  # workers that read the first of them; None where there are to be none
-    end_ahead: Callable[
-        [], None
-    ]  # to be called before anybody else asks these workers or takes their answers
+    # To be called before anybody else asks these workers or takes their answers.
+    end_ahead: Callable[[], None]
     beside: ThreadPoolExecutor  # for what need not be waited for at once
     started: float  # on the clock of time.perf_counter
 
