@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 from deca_cli.heads.assets import HeadAssets, save_head
 from deca_cli.networks.codes import CodeSizes
@@ -156,3 +157,12 @@ def make_pack(folder: Path, *, detail: int = 0) -> Path:
         networks["detail_encoder"] = Encoder("resnet18", detail, None).state_dict()
         networks["detail_decoder"] = DetailDecoder(len(EXPRESSIONS), detail).state_dict()
     return save_pack(folder, manifest, folder.with_suffix(".npz"), networks)
+
+
+def make_photos(folder: Path) -> list[Path]:
+    """Write seven photos of noise, 200 pixels wide and 170 high, and return their paths."""
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{number}.png" for number in range(7)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 255, (170, 200, 3), np.uint8)).save(path)
+    return paths

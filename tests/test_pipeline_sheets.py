@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import stand_in
 from deca_cli.export.shape_layers import Layers
@@ -54,11 +53,7 @@ def decoder(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    rng = np.random.default_rng(0)
-    paths = [tmp_path / f"{number}.png" for number in range(7)]
-    for path in paths:
-        Image.fromarray(rng.integers(0, 255, (170, 200, 3), np.uint8)).save(path)
-    return paths
+    return stand_in.make_photos(tmp_path)
 
 
 @pytest.fixture

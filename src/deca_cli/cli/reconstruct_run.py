@@ -144,9 +144,8 @@ def _reconstruct(run: Run, console: Console) -> None:
         started = time.perf_counter()
 
         def collect(outcome: Outcome) -> None:
-            run.outcomes.append(
-                outcome
-            )  # one by one and first: what is done must be kept when Ctrl-C ends the loop
+            # One by one and first: what is done must be kept when Ctrl-C ends the loop.
+            run.outcomes.append(outcome)
             done = len(run.outcomes)
             rate = done / (time.perf_counter() - started)
             progress.update(task, completed=done, rate=f"{rate:.1f} photos/s")

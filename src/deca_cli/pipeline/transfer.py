@@ -73,10 +73,9 @@ def fetch_pictures(pictures: Sequence[Tensor], sheets: Sheets | None) -> list[Fe
             there.copy_(picture, non_blocking=True)
             fetched.append(Fetched(there.numpy(), sheet))
     finally:
+        # In any case: sheets are given up afterwards, and are anybody's then.
         if on_gpu:
-            wait_for_gpu(
-                pictures[0].device
-            )  # in any case: sheets are given up afterwards, and are anybody's then
+            wait_for_gpu(pictures[0].device)
     return fetched
 
 
